@@ -1,0 +1,1 @@
+"""Files that travel with the package: the page template and the scripts for the Shelly."""

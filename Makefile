@@ -1,0 +1,63 @@
+# sigen-bridge: `make help` lists what there is.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+TESTS ?= tests
+DEBIAN_PARTS = mbpoll socat shellcheck busybox dash valgrind
+MATRIX ?= 3.9 3.10 3.11 3.12 3.13 3.14
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-deps check matrix bench soak clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 16
+
+run: ## run the bridge: HOST=... SHELLY=... for real devices, without them simulated ones
+	@$(MAKE) -s --no-print-directory $(VENV)/.run || \
+	  echo "no virtual environment here (Debian: apt install python3-venv); running without one and without WebSocket"
+	@exe="$(PYTHON) -m bridge"; [ ! -f $(VENV)/.run ] || exe=$(BIN)/sigen-bridge; \
+	if [ -n "$(HOST)$(SERIAL)" ]; then \
+	  exec $$exe run --print $(if $(HOST),--host "$(HOST)") $(if $(SERIAL),--serial "$(SERIAL)") \
+	    $(if $(SHELLY),--shelly-host "$(SHELLY)") $(ARGS); \
+	else \
+	  exec $$exe demo $(if $(SHELLY),--shelly-host "$(SHELLY)") $(ARGS); \
+	fi
+
+test: $(VENV)/.test ## run the tests; what needs a missing program is listed at the end
+	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+test-deps: ## install the Debian packages that some tests drive
+	apt-get update
+	apt-get install -y --no-install-recommends $(DEBIAN_PARTS)
+
+check: $(VENV)/.test ## ruff, mypy, shellcheck, house rules
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	sh tests/shellcheck.sh
+	$(BIN)/python -m pytest tests/test_house.py
+
+matrix: ## run the tests on every Python from 3.9 to 3.14 that is here
+	PYTHON=$(PYTHON) sh tests/matrix.sh $(MATRIX)
+
+bench: $(VENV)/.test ## measure ours beside two baselines: memory, CPU, instructions, requests, start
+	$(BIN)/python -m tests.bench
+
+soak: $(VENV)/.test ## a day of cycles as fast as they go, with random faults
+	$(BIN)/python -m tests.soak $(ARGS)
+
+clean: ## remove what make made
+	rm -rf $(VENV) .matrix build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.9 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 9) else 0)'
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.run: $(VENV)/bin/pip setup.cfg
+	@echo "setting up $(VENV) (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ws]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/pip setup.cfg
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ws,mqtt,discovery,test,check]'
+	@touch $@ $(VENV)/.run

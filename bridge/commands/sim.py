@@ -1,0 +1,124 @@
+"""Run a simulator for demos, tests and other programs: a Sigenergy plant or a Shelly."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Callable, List, Optional, Tuple
+
+from bridge.clock import Clock
+from bridge.config import Settings
+from bridge.errors import EXIT_OK, ConfigError
+from bridge.service import stop_on_signals
+from bridge.sinks.display import DISPLAY
+
+HELP = "run a simulator: plant or shelly"
+PLANT_PORT, SHELLY_PORT = 1502, 8180  # unless --port says otherwise; ports below 1024 need root
+REPORT_S = 3600.0  # only bounds the wait; Ctrl-C ends it at once
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of each simulator."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly")
+    plant = kinds.add_parser("plant", help="a SigenStor plant on Modbus TCP, or RTU on a pty", allow_abbrev=False)
+    plant.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
+    plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
+    plant.add_argument("--level", default="2.9", help="protocol level, 1.8 to 2.9")
+    plant.add_argument("--scenario", default="home", help="home, s3, night, export, third_party, v2h, offgrid, no_meter")
+    plant.add_argument("--replay", metavar="FILE", help="serve a capture of a real plant")
+    plant.add_argument("--min-gap-ms", type=float, default=0, help="ignore requests that come sooner than this")
+    plant.add_argument("--delay-s", type=float, default=0.0, help="answer this much later")
+    plant.add_argument("--seed", type=int, default=1, help="another house, another day")
+    _fault_option(plant)
+    shelly = kinds.add_parser("shelly", help="a Shelly Pro 2 with the five components", allow_abbrev=False)
+    shelly.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
+    shelly.add_argument("--firmware", default="1.7.4", help="1.7.4, 2.0.0 or 2.0.1")
+    shelly.add_argument("--with-password", metavar="FILE", help="protect it with the password in FILE")
+    shelly.add_argument("--empty", action="store_true", help="without the five components")
+    _fault_option(shelly)
+
+
+def _fault_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fault", action="append", default=[], metavar="NAME[,KEY=VALUE...]",
+                        help="misbehave, for example silent or delay,s=0.5,for_s=60")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Serve until Ctrl-C."""
+    clock = Clock()
+    stop_on_signals(clock)
+    simulator = plant_sim(args, settings, clock) if args.kind == "plant" else shelly_sim(args, settings, clock)
+    with simulator:
+        for word in args.fault:
+            name, params = _fault(word)
+            simulator.fault(name, **params)
+        where = getattr(simulator, "tty", "") or f"{args.listen}:{simulator.port}"
+        print(f"simulated {args.kind} on {where}; Ctrl-C ends it", flush=True)
+        while not clock.wait(REPORT_S):
+            continue
+    return EXIT_OK
+
+
+def plant_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
+    """Return the plant simulator that the options describe."""
+    from bridge.sim.plant import PlantSim
+
+    serial = args.rtu is not None
+    unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else 1 if serial else 247
+    port = settings["modbus.port"] if settings.is_set("modbus.port") else PLANT_PORT
+    try:
+        return PlantSim(
+            clock, host=args.listen, port=port, serial=(args.rtu or True) if serial else False,
+            baud=settings["modbus.baud"], unit=unit, level=args.level, scenario=args.scenario, replay=args.replay,
+            min_gap_ms=args.min_gap_ms, delay_s=args.delay_s, seed=args.seed,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"sim plant: {error}; see sigen-bridge sim plant --help") from error
+
+
+def shelly_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
+    """Return the Shelly simulator that the options describe."""
+    from bridge.sim.shelly import ShellySim
+
+    password: Optional[str] = None
+    if args.with_password:
+        try:
+            with open(args.with_password, encoding="utf-8") as handle:
+                password = handle.readline().strip()
+        except OSError as error:
+            raise ConfigError(f"sim shelly --with-password {args.with_password}: {error.strerror}") from error
+    port = settings["modbus.port"] if settings.is_set("modbus.port") else SHELLY_PORT
+    return ShellySim(
+        clock, host=args.listen, port=port, firmware=args.firmware, password=password,
+        components=() if args.empty else five_components(),
+    )
+
+
+def five_components(first_id: int = 200) -> Tuple[Any, ...]:
+    """Return the five numbers as ``shelly setup`` leaves them on a device."""
+    found: List[Any] = []
+    for row in DISPLAY:
+        meta = {"ui": {"view": row.view, "unit": row.unit, "step": row.step}, "cloud": ["measurement"]}
+        config = {"name": row.name, "min": row.lo, "max": row.hi, "default_value": 0, "persisted": False, "meta": meta}
+        found.append({"key": f"number:{first_id + row.offset}", "config": config})
+    return tuple(found)
+
+
+def _fault(word: str) -> Tuple[str, dict]:
+    name, *pairs = word.split(",")
+    params = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--fault {word}: {pair!r} is not KEY=VALUE")
+        params[key] = _number(value)
+    return name, params
+
+
+def _number(value: str) -> Any:
+    for kind in (int, float):
+        convert: Callable[[str], Any] = kind
+        try:
+            return convert(value)
+        except ValueError:
+            continue
+    return value

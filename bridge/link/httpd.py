@@ -1,0 +1,149 @@
+"""A small HTTP server for reading: status page, snapshot, health.
+
+Never writes anything and never serves a caller that came under a foreign host name (DNS rebinding).
+Slow or many clients cannot disturb the loop: every connection has its own thread, a time-out and a place
+in a fixed number of places.
+"""
+
+from __future__ import annotations
+
+import hmac
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+
+from bridge.errors import ConfigError
+
+CLIENT_TIMEOUT_S = 5.0  # a request line that takes longer is not a browser's
+PLACES = 24  # connections at once
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Answer(NamedTuple):
+    """What a route returns."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+Route = Callable[[], Answer]
+
+
+class HttpServer:
+    """Serves ``routes`` (path -> function) on ``listen`` ("host:port") until closed."""
+
+    def __init__(self, listen: str, routes: Mapping[str, Route], token: str = "") -> None:
+        self._host, _, port = listen.rpartition(":")
+        self._host = self._host.strip("[]")
+        self._port = int(port)
+        self._routes, self._token = dict(routes), token
+        self._server: Optional[ThreadingHTTPServer] = None
+
+    @property
+    def address(self) -> Tuple[str, int]:
+        """The host and port that are really bound; valid after ``start``."""
+        assert self._server is not None
+        return self._host, self._server.server_address[1]
+
+    def start(self) -> None:
+        """Bind and serve in the background; raises ConfigError when the address cannot be had."""
+        handler = _handler(self._routes, self._token, self._allowed_hosts())
+        try:
+            self._server = _Server((self._host, self._port), handler)
+        except OSError as error:
+            raise ConfigError(
+                f"status.listen: cannot serve on {self._host}:{self._port} ({error.strerror});"
+                " another program has it, choose another port or set status.listen = off"
+            ) from error
+        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 60.0}, daemon=True)
+        thread.name = "http"
+        thread.start()
+
+    def _allowed_hosts(self) -> Tuple[str, ...]:
+        return LOOPBACK if self._host in LOOPBACK else ()
+
+    def close(self) -> None:
+        """Stop accepting; connections in progress end by their own time-out."""
+        if self._server is not None:
+            self._server.server_close()
+            self._server = None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 16
+
+    def __init__(self, address: Tuple[str, int], handler: type) -> None:
+        self._places = threading.BoundedSemaphore(PLACES)
+        super().__init__(address, handler)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)  # type: ignore[arg-type]
+            return
+        super().process_request(request, client_address)  # type: ignore[arg-type]
+
+    def process_request_thread(self, request: object, client_address: object) -> None:
+        try:
+            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client that went away is no event here."""
+
+
+def _handler(routes: Dict[str, Route], token: str, hosts: Tuple[str, ...]) -> type:
+    class Handler(BaseHTTPRequestHandler):
+        """One connection; HTTP/1.1 with keep-alive."""
+
+        protocol_version = "HTTP/1.1"
+        server_version, sys_version = "sigen-bridge", ""
+        timeout = CLIENT_TIMEOUT_S
+
+        def do_GET(self) -> None:
+            self._reply(self._answer())
+
+        do_HEAD = do_GET
+
+        def _answer(self) -> Answer:
+            if hosts and _host_name(self.headers.get("Host", "")) not in hosts:
+                return _text(403, "this address is served under its own name only")
+            path = self.path.partition("?")[0]
+            route = routes.get(path)
+            if route is None:
+                return _text(404, "no such page")
+            if token and path != "/healthz" and not hosts and not self._token_shown():
+                return _text(401, "a token is needed: Authorization: Bearer ...")
+            return route()
+
+        def _token_shown(self) -> bool:
+            shown = self.headers.get("Authorization", "")
+            return hmac.compare_digest(shown.encode(), f"Bearer {token}".encode())
+
+        def _reply(self, answer: Answer) -> None:
+            self.send_response_only(answer.status)
+            self.send_header("Content-Type", answer.content_type)
+            self.send_header("Content-Length", str(len(answer.body)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing: the log is for state changes."""
+
+    return Handler
+
+
+def _host_name(header: str) -> str:
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0].lower()
+
+
+def _text(status: int, message: str) -> Answer:
+    return Answer(status, "text/plain; charset=utf-8", message.encode() + b"\n")

@@ -1,0 +1,226 @@
+"""Modbus RTU on a serial port: frames by length and CRC, silent gaps kept, foreign traffic skipped.
+
+Never sends while the line is not silent for t3.5, and never while another process of this program is
+in a transaction (advisory lock), so ``dump`` works while ``run`` holds the port. Facts: "MODBUS over
+Serial Line V1.02" section 2.5; gateway port P6 carries a master's frames to unit 0 (S3 source).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import select
+from typing import Any, Callable, Optional
+
+from bridge.errors import ConfigError, LinkError, LinkTimeout
+from bridge.link.modbus import Stats, check_pdu, expect
+
+LOCK_WAIT_S = 0.5  # a transaction of the other process takes at most its own time-out
+LOCK_POLL_S = 0.005
+FIXED_LENGTH = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}  # echo replies; others carry a byte count
+
+
+def crc16(data: bytes) -> int:
+    """Return the Modbus CRC of ``data`` (polynomial A001, start FFFF, low byte sent first)."""
+    crc = 0xFFFF
+    for byte in data:
+        crc = (crc >> 8) ^ CRC_TABLE[(crc ^ byte) & 0xFF]
+    return crc
+
+
+def _crc_entry(index: int) -> int:
+    for _ in range(8):
+        index = (index >> 1) ^ 0xA001 if index & 1 else index >> 1
+    return index
+
+
+CRC_TABLE = tuple(_crc_entry(index) for index in range(256))
+
+
+def frame_length(data: bytes, start: int) -> Optional[int]:
+    """Return how long the reply frame that begins at ``start`` is, or None while too little is known."""
+    if len(data) - start < 3:
+        return None
+    function = data[start + 1]
+    if function & 0x80:
+        return 5
+    if function in FIXED_LENGTH:
+        return FIXED_LENGTH[function]
+    return 5 + data[start + 2]
+
+
+class RtuWire:
+    """One serial port as a Modbus master; opens itself on first use and after a failure."""
+
+    protocol = "modbus-rtu"
+
+    def __init__(
+        self, device: str, baud: int, timeout_s: float,
+        monotonic: Callable[[], float], wait: Callable[[float], bool],
+    ) -> None:
+        self.peer = device
+        self.baud = baud
+        self.stats = Stats()
+        self._timeout_s = timeout_s
+        self._monotonic = monotonic
+        self._wait = wait
+        self._port: Any = None
+        self._silent_since = 0.0
+        byte_s = 10.0 / baud
+        self._byte_s = byte_s
+        self.gap_s = 0.00175 if baud > 19200 else 3.5 * 11 / 10 * byte_s
+
+    def frame(self, unit: int, pdu: bytes) -> bytes:
+        """Put the address before and the CRC behind a PDU."""
+        body = bytes((unit,)) + pdu
+        return body + crc16(body).to_bytes(2, "little")
+
+    def payload(self, reply: bytes) -> bytes:
+        """Return the PDU between address and CRC."""
+        return reply[1:-2]
+
+    def exchange(self, request: bytes) -> bytes:
+        """Send one frame and return its reply; raises LinkError or LinkTimeout."""
+        self.stats.requests += 1
+        try:
+            if self._port is None:
+                self._open()
+            self._lock()
+            try:
+                return self._transact(request)
+            finally:
+                self._unlock()
+        except OSError as error:  # the adapter was pulled, or the other side of a pty is gone
+            self._failed()
+            raise LinkError(f"modbus {self.peer}: the port is gone ({error}); check the USB adapter") from error
+        except LinkError as error:
+            self.stats.errors += 1
+            if isinstance(error, LinkTimeout):
+                self.stats.timeouts += 1
+            raise
+
+    def close(self) -> None:
+        """Close the port; the next exchange opens it again."""
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    def _failed(self) -> None:
+        self.stats.errors += 1
+        self.close()
+
+    def _open(self) -> None:
+        try:
+            import serial
+        except ImportError as error:
+            raise ConfigError(
+                f"modbus {self.peer}: the package pyserial is not installed; install it (OpenWrt: python3-pyserial)"
+            ) from error
+        try:
+            self._port = serial.Serial(self.peer, self.baud, timeout=0, write_timeout=self._timeout_s)
+        except (OSError, ValueError) as error:
+            raise _open_error(self.peer, error) from error
+        self.stats.connections += 1
+        self._silent_since = self._monotonic()
+        try:
+            self._port.set_low_latency_mode(True)
+        except (ValueError, AttributeError, RuntimeError, OSError):
+            pass  # ptys and many adapters have no such mode
+
+    def _lock(self) -> None:
+        deadline = self._monotonic() + LOCK_WAIT_S + self._timeout_s
+        while True:
+            try:
+                fcntl.flock(self._port.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if self._monotonic() >= deadline:
+                    raise LinkTimeout(f"modbus {self.peer}: another program keeps the port locked") from error
+                self._wait(LOCK_POLL_S)
+                self._silent_since = self._monotonic()
+
+    def _unlock(self) -> None:
+        if self._port is not None:
+            fcntl.flock(self._port.fileno(), fcntl.LOCK_UN)
+
+    def _transact(self, request: bytes) -> bytes:
+        self._await_silence()
+        self._port.write(request)
+        # Counted from the end of our own frame on the line, which the kernel still has to send.
+        deadline = self._monotonic() + len(request) * self._byte_s + self._timeout_s
+        want = expect(request[0], request[1:-2])
+        received = b""
+        echo = True  # two-wire adapters may hear themselves
+        while True:
+            chunk = self._next_bytes(deadline)
+            if not chunk:
+                raise self._silent(received)
+            received += chunk
+            if echo and len(received) >= len(request):
+                echo = False
+                if received.startswith(request):
+                    received = received[len(request):]
+            reply = self._find(received, want.unit, want.function)
+            if reply is not None:
+                check_pdu(reply[1:-2], want, f"modbus {self.peer}")
+                return reply
+
+    def _find(self, received: bytes, unit: int, function: int) -> Optional[bytes]:
+        """Look for our reply at every offset: a foreign master's frames may stand before it."""
+        for start in range(len(received) - 4):
+            if received[start] != unit or received[start + 1] & 0x7F != function:
+                continue
+            length = frame_length(received, start)
+            if length is None or start + length > len(received):
+                continue
+            candidate = received[start:start + length]
+            if crc16(candidate[:-2]) == int.from_bytes(candidate[-2:], "little"):
+                return candidate
+        return None
+
+    def _next_bytes(self, deadline: float) -> bytes:
+        left = deadline - self._monotonic()
+        if left <= 0 or not select.select([self._port.fileno()], [], [], left)[0]:
+            return b""
+        chunk = self._port.read(4096)
+        self._silent_since = self._monotonic()
+        if not chunk:
+            raise OSError(errno.EIO, "readable, but nothing to read")
+        return bytes(chunk)
+
+    def _await_silence(self) -> None:
+        """Wait until nothing was heard for t3.5; what comes in meanwhile is not for us."""
+        give_up = self._monotonic() + self._timeout_s
+        while True:
+            left = self._silent_since + self.gap_s - self._monotonic()
+            if not select.select([self._port.fileno()], [], [], max(left, 0))[0]:
+                return
+            self._port.read(4096)
+            self._silent_since = self._monotonic()
+            if self._silent_since >= give_up:
+                raise LinkTimeout(
+                    f"modbus {self.peer}: the line is never silent; this is a port with another master"
+                    " (gateway P6) or the wrong port: use the inverter's COM 15/16"
+                )
+
+    def _silent(self, received: bytes) -> LinkTimeout:
+        if received:
+            return LinkTimeout(
+                f"modbus {self.peer}: {len(received)} bytes came, but no reply to us in {self._timeout_s:g} s;"
+                " check baud rate, wiring A/B and that no other master is on the line"
+            )
+        return LinkTimeout(
+            f"modbus {self.peer}: no answer in {self._timeout_s:g} s at {self.baud} baud;"
+            " check unit, baud rate and wiring (COM 15/16, A+/B-)"
+        )
+
+
+def _open_error(device: str, error: Exception) -> LinkError:
+    number = getattr(error, "errno", None)
+    if number == errno.ENOENT:
+        return LinkError(f"modbus {device}: there is no such serial device; check modbus.serial and the adapter")
+    if number in (errno.EACCES, errno.EPERM):
+        return LinkError(
+            f"modbus {device}: no permission to open it; add this user to the group dialout or run as root"
+        )
+    return LinkError(f"modbus {device}: cannot be opened as a serial port ({error}); check modbus.serial")

@@ -1,0 +1,161 @@
+"""The step that everything else hangs on: read, publish, wait for the next whole second.
+
+Never waits for a sink and never bunches missed cycles: what is late is counted and skipped. The
+schedule is monotonic, so a clock that jumps or stands at 1970 changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from typing import Callable, Deque, Optional, Protocol
+
+from bridge.clock import Clock
+from bridge.errors import BridgeError, ConfigError, LinkTimeout
+from bridge.faultlog import FaultLog
+from bridge.model import Reading, invalid
+
+RETRY_S = 1.0  # a LAN needs no longer back-off; one request in 1 s is less than normal traffic
+RETRY_JITTER_S = 0.1  # so that many bridges on one gateway do not ask in step
+VALID_MODBUS_S = 5.0
+VALID_CLOUD_S = 900.0
+SLOWER_S = (0.0, 2.0, 5.0)  # periods to fall back to when time-outs pile up
+WINDOW = 60  # cycles looked at to decide that
+
+log = logging.getLogger("loop")
+
+
+class Source(Protocol):
+    """Where readings come from."""
+
+    name: str
+
+    def read(self) -> Reading:
+        """Return one reading; raises BridgeError."""
+
+    def close(self) -> None:
+        """Let go of the link."""
+
+
+class Pace:
+    """Slows polling down while an answering device loses more than a few percent of the requests.
+
+    An outage is not that: probing once a second is already less than the normal traffic, and it is
+    what finds the end of the outage.
+    """
+
+    def __init__(self) -> None:
+        self._recent: Deque[bool] = deque(maxlen=WINDOW)
+        self._in_a_row = 0
+        self.step = 0
+
+    def note(self, timed_out: bool) -> bool:
+        """Take in one cycle; returns True when the step changed."""
+        self._in_a_row = self._in_a_row + 1 if timed_out else 0
+        if self._in_a_row >= 5:  # an outage: forget it, it says nothing about the device's patience
+            self._recent.clear()
+            changed, self.step = self.step != 0, 0
+            return changed
+        self._recent.append(timed_out)
+        lost = sum(self._recent)
+        if lost >= 4 and self.step < len(SLOWER_S) - 1:
+            self.step += 1
+        elif lost == 0 and len(self._recent) == WINDOW and self.step:
+            self.step -= 1
+        else:
+            return False
+        self._recent.clear()
+        return True
+
+    def period(self, interval_s: float) -> float:
+        """Return the period to keep for a wished interval."""
+        return max(interval_s, SLOWER_S[self.step])
+
+
+class Loop:
+    """Runs a source at a fixed period and hands every outcome to ``publish``.
+
+    ``publish`` gets each reading, and in cycles without one the last good reading marked stale once
+    it is older than ``valid_s``; it must return at once (network sinks sit behind an Outbox).
+    """
+
+    def __init__(
+        self, source: Source, publish: Callable[[Reading], None], clock: Clock,
+        interval_s: float, faults: FaultLog, valid_s: float = VALID_MODBUS_S,
+    ) -> None:
+        self._source, self._publish, self._clock = source, publish, clock
+        self._interval_s, self._faults, self._valid_s = interval_s, faults, valid_s
+        self._pace = Pace()
+        self.last_good: Optional[Reading] = None
+        self.last_error = ""
+        self.cycles = self.late = self.failed = self.dropped = 0
+        self.progress = 0.0
+        self.last_reading: Optional[Reading] = None
+        self.after_step: Callable[[], None] = lambda: None
+
+    def run(self, cycles: Optional[int] = None) -> None:
+        """Poll until the clock is stopped, or for a number of cycles; raises ConfigError only."""
+        start = self._clock.monotonic()
+        while not self._clock.stopped:
+            good = self.step()
+            if cycles is not None and self.cycles >= cycles:
+                return
+            now = self._clock.monotonic()
+            period = self._pace.period(self._interval_s) if good else max(self._interval_s, RETRY_S)
+            if period <= 0:
+                continue
+            start += period
+            if now > start:
+                self.late += 1
+                start += period * ((now - start) // period)
+            pause = start - now
+            if not good:
+                pause = max(pause, 0.0) + RETRY_JITTER_S * os.urandom(1)[0] / 255.0
+            self._clock.wait(pause)
+
+    def step(self) -> bool:
+        """Do one cycle; returns whether a reading came."""
+        self.cycles += 1
+        timed_out = False
+        try:
+            reading = self._source.read()
+        except ConfigError:
+            raise
+        except BridgeError as error:
+            timed_out = isinstance(error, LinkTimeout)
+            self._missed(str(error))
+            reading = None
+        except Exception as error:  # a defect must not end the service; it is logged, counted and retried
+            self._missed(f"internal {type(error).__name__}: {error}")
+            reading = None
+        self.progress = self._clock.monotonic()
+        self.last_reading = reading
+        if self._pace.note(timed_out):
+            log.warning("state=%s period_s=%g", "slower" if timed_out else "faster",
+                        self._pace.period(self._interval_s))
+        if reading is not None:
+            self._take(reading)
+        self.after_step()
+        return reading is not None
+
+    def _take(self, reading: Reading) -> None:
+        if reading.valid:
+            self._faults.good()
+            self.last_good, self.last_error = reading, reading.reason or ""
+        else:
+            self.dropped += 1
+            self.last_error = reading.reason or ""
+            self._faults.bad(f"reading dropped: {reading.reason}")
+        self._publish(reading)
+
+    def _missed(self, text: str) -> None:
+        self.failed += 1
+        self.last_error = text
+        self._faults.bad(text)
+        last = self.last_good
+        if last is None:
+            return
+        age_s = self._clock.monotonic() - last.mono
+        if age_s > self._valid_s:
+            self._publish(invalid(last, f"stale: no reading for {age_s:.0f} s"))

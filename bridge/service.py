@@ -1,0 +1,125 @@
+"""The running bridge: one source, its sinks, the status server, put under one roof and taken down again.
+
+Never lets a sink into the loop's thread except those that only remember; network sinks sit in outboxes.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any, Callable, Dict, List, Optional
+
+from bridge import __version__
+from bridge.clock import Clock
+from bridge.config import Settings
+from bridge.faultlog import FaultLog
+from bridge.link.notify import Notifier
+from bridge.loop import Loop, Source
+from bridge.model import Reading
+from bridge.sinks.outbox import Outbox
+from bridge.sinks.status import StatusSink, line
+
+CLOSE_S = 2.0  # a sink that does not end by then is left behind; the process ends anyway
+
+
+class Service:
+    """Builds nothing that connects until ``run``; ``say`` gets a line a second when somebody looks."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, source: Source, sinks: List[Any], notifier: Notifier,
+        say: Optional[Callable[[str], None]] = None,
+    ) -> None:
+        self._clock, self._source, self._notifier, self._say = clock, source, notifier, say
+        self.status = StatusSink(clock, settings["shelly.first_id"])
+        self._outboxes = [Outbox(sink, clock, FaultLog(clock, sink.name)) for sink in sinks]
+        self._listen, self._token = settings["status.listen"], settings["status.token"]
+        self._server: Any = None
+        self.loop = Loop(source, self.publish, clock, settings["poll.interval_s"], FaultLog(clock, "source"))
+        self.loop.after_step = self._after_step
+        self._ready = False
+
+    def run(self, cycles: Optional[int] = None) -> None:
+        """Serve, poll until stopped or for ``cycles``, then close everything."""
+        try:
+            if self._listen != "off":
+                self._serve()
+            self.loop.run(cycles)
+        finally:
+            self.close()
+
+    def publish(self, reading: Reading) -> None:
+        """Hand one reading to everybody; returns at once."""
+        self.status.write(reading)
+        for outbox in self._outboxes:
+            outbox.offer(reading)
+        if self._say is not None:
+            self._say(line(reading))
+
+    def close(self) -> None:
+        """Take everything down, in the order that lets the last values still go out."""
+        self._notifier.stopping()
+        for outbox in self._outboxes:
+            outbox.close(CLOSE_S)
+        self._source.close()
+        if self._server is not None:
+            self._server.close()
+
+    def _after_step(self) -> None:
+        if not self._ready:
+            self._ready = True
+            self._notifier.ready("polling")
+        self._notifier.alive(self.loop.progress)
+        if self._say is not None and self.loop.last_reading is None:
+            self._say(f"no reading: {self.loop.last_error}")
+
+    def _serve(self) -> None:
+        from bridge.link.httpd import Answer, HttpServer
+        from bridge.sinks.page import page
+
+        def snapshot() -> Answer:
+            return Answer(200, "application/json", json.dumps(self.status.snapshot()).encode())
+
+        def health() -> Answer:
+            report = self.health()
+            return Answer(200 if report["ok"] else 503, "application/json", json.dumps(report).encode())
+
+        def front() -> Answer:
+            return Answer(200, "text/html; charset=utf-8", page(self.status.snapshot(), self.health()).encode())
+
+        routes = {"/": front, "/v1/snapshot": snapshot, "/healthz": health}
+        self._server = HttpServer(self._listen, routes, self._token)
+        self._server.start()
+
+    @property
+    def address(self) -> str:
+        """Where the status page really is, as host:port, or ''."""
+        return "%s:%d" % self._server.address if self._server is not None else ""
+
+    def health(self) -> Dict[str, Any]:
+        """Return how the bridge itself is: ok is True while fresh, valid readings come."""
+        shown = self.status.snapshot()
+        loop = self.loop
+        return {
+            "ok": bool(shown["valid"]), "version": __version__, "source": shown["source"],
+            "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
+            "plant": self._source.name, "cycles": loop.cycles, "late": loop.late, "failed": loop.failed,
+            "dropped": loop.dropped, "sinks": [_sink_health(outbox) for outbox in self._outboxes],
+        }
+
+
+def _sink_health(outbox: Outbox) -> Dict[str, Any]:
+    return {
+        "name": outbox.name, "ok": outbox.last_error is None and outbox.last_ok is not None,
+        "written": outbox.written, "errors": outbox.errors, "error": outbox.last_error,
+    }
+
+
+def stop_on_signals(clock: Clock) -> None:
+    """End the loop on SIGTERM and Ctrl-C; a second Ctrl-C ends at once."""
+
+    def stop(number: int, frame: object) -> None:
+        clock.stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

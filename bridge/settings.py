@@ -1,0 +1,135 @@
+"""Every setting of the program, one row each; the README's table is made from this one.
+
+Never reads anything. ``key`` is ``section.name``: in the file ``[section] name``, as a flag
+``--section-name``, in the environment ``SIGEN_BRIDGE_SECTION_NAME``, in UCI ``section.name``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple, Optional, Tuple
+
+
+class Setting(NamedTuple):
+    """One setting; ``parse`` turns text into the typed value and raises ValueError with the reason."""
+
+    key: str
+    parse: Callable[[str], Any]
+    default: Any
+    help: str
+    secret: bool = False
+    aliases: Tuple[str, ...] = ()
+    flag: Optional[str] = None
+
+
+def text(value: str) -> str:
+    """Any text; surrounding blanks do not count."""
+    return value.strip()
+
+
+def number(lo: float, hi: float) -> Callable[[str], float]:
+    """Return a parser for a number within lo..hi."""
+
+    def parse(value: str) -> float:
+        try:
+            result = float(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a number") from None
+        if not lo <= result <= hi:
+            raise ValueError(f"{value} is not within {lo:g}..{hi:g}")
+        return result
+
+    return parse
+
+
+def whole(lo: int, hi: int) -> Callable[[str], int]:
+    """Return a parser for a whole number within lo..hi."""
+
+    def parse(value: str) -> int:
+        try:
+            result = int(value, 10)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a whole number") from None
+        if not lo <= result <= hi:
+            raise ValueError(f"{value} is not within {lo}..{hi}")
+        return result
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a parser that accepts exactly these words."""
+
+    def parse(value: str) -> str:
+        word = value.strip().lower()
+        if word not in choices:
+            raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
+        return word
+
+    return parse
+
+
+def yes_no(value: str) -> bool:
+    """yes/no, true/false, on/off, 1/0."""
+    word = value.strip().lower()
+    if word in ("1", "yes", "true", "on", "enabled"):
+        return True
+    if word in ("0", "no", "false", "off", "disabled", ""):
+        return False
+    raise ValueError(f"{value!r} is not yes or no")
+
+
+def duration(value: str) -> float:
+    """Seconds, or a number with s, m or h behind it."""
+    word = value.strip().lower()
+    factor = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(word[-1:], 0.0)
+    try:
+        result = float(word[:-1]) * factor if factor else float(word)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a duration such as 20s, 5m or 1h") from None
+    if not 0 <= result < float("inf"):
+        raise ValueError(f"{value!r} is not a duration")
+    return result
+
+
+def listen(value: str) -> str:
+    """host:port to serve on, or "off"."""
+    word = value.strip()
+    if word.lower() in ("off", "no", "none", "0"):
+        return "off"
+    host, _, port = word.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{value!r} is not host:port or off")
+    return word
+
+
+SETTINGS = (
+    Setting("modbus.host",            text,                                     "",                 "address of the gateway, host or host:port", flag="--host"),
+    Setting("modbus.port",            whole(1, 65535),                          502,                "Modbus TCP port of the gateway", flag="--port"),
+    Setting("modbus.unit",            whole(1, 247),                            247,                "unit number of the plant over TCP", flag="--unit"),
+    Setting("modbus.serial",          text,                                     "",                 "serial device for RS485; when set, TCP is not used", flag="--serial"),
+    Setting("modbus.baud",            whole(300, 1_000_000),                    38400,              "baud rate of the serial line (8N1)", flag="--baud"),
+    Setting("modbus.serial_unit",     whole(1, 247),                            1,                  "unit number on the serial line; 1 and 247 are probed too"),
+    Setting("modbus.engine",          one_of("auto", "builtin", "pymodbus"),    "auto",             "Modbus implementation: auto, builtin or pymodbus"),
+    Setting("modbus.timeout_s",       number(0.05, 30),                         0.8,                "seconds to wait for an answer"),
+    Setting("modbus.function_code",   one_of("auto", "3", "4"),                 "auto",             "read function: auto is 4 for 3xxxx and 3 for 4xxxx"),
+    Setting("modbus.address_offset",  whole(-40001, 40001),                     0,                  "added to printed register numbers on the wire"),
+    Setting("modbus.vendor",          text,                                     "sigenergy",        "register map: a module of bridge.registers"),
+    Setting("modbus.grid_sign",       one_of("auto", "normal", "inverted"),     "auto",             "auto warns when the meter seems the wrong way round, inverted flips it"),
+    Setting("poll.interval_s",        number(0, 3600),                          1.0,                "seconds between two readings; 0 is without pause, for benches"),
+    Setting("poll.min_gap_ms",        whole(0, 5000),                           0,                  "least pause between two requests; 1000 is the vendor's strict text"),
+    Setting("shelly.host",            text,                                     "",                 "address of the Shelly, host or host:port"),
+    Setting("shelly.password",        text,                                     "",                 "password of the Shelly, if it has one", secret=True),
+    Setting("shelly.transport",       one_of("auto", "ws", "http", "script"),   "auto",             "auto is one WebSocket where possible, else HTTP; script is one request a cycle"),
+    Setting("shelly.first_id",        whole(200, 295),                          200,                "number:ID of the first of the five components"),
+    Setting("shelly.heartbeat_s",     duration,                                 60.0,               "rewrite all five at least this often"),
+    Setting("shelly.deadband_w",      number(0, 10000),                         0.0,                "smaller changes of a power are not written"),
+    Setting("shelly.mac",             text,                                     "",                 "write only to the Shelly with this MAC"),
+    Setting("shelly.adopt",           yes_no,                                   False,              "write to components that somebody else owns"),
+    Setting("shelly.freshness",       text,                                     "",                 "component that shows source and age, such as text:200 or boolean:200"),
+    Setting("run.state_dir",          text,                                     "",                 "directory for small state files; default by platform"),
+    Setting("run.log_level",          one_of("debug", "info", "warning", "error"), "info",          "least level that is logged"),
+    Setting("run.source",             one_of("auto", "modbus", "cloud", "mqtt"), "auto",            "where readings come from: auto is Modbus first"),
+    Setting("run.watchdog",           one_of("auto", "off", "systemd", "procd"), "auto",            "which supervisor is told that the loop makes progress"),
+    Setting("status.listen",          listen,                                   "127.0.0.1:8502",   "where the status page and API are served, or off"),
+    Setting("status.token",           text,                                     "",                 "token that remote callers must show", secret=True),
+)

@@ -1,0 +1,152 @@
+"""A simulated Sigenergy plant on Modbus TCP or an RS485 line, for demo, tests and other programs.
+
+Never part of the bridge at work, and shares no Modbus code with it: it implements the vendor's
+document and what captures of real plants show, and can misbehave in every way a plant or line does.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Deque, Optional, Sequence, Type, Union
+
+from bridge.clock import Clock
+from bridge.errors import ConfigError
+from bridge.registers import encode, sigenergy, vendor_from
+from bridge.sim.home import HOUSE, House
+from bridge.sim.plant_faults import FaultBoard
+from bridge.sim.plant_image import AnyImage, PlantImage, ReplayImage, words_bytes
+from bridge.sim.plant_rtu import RtuLine
+from bridge.sim.plant_scenarios import AnyHome, home_for
+from bridge.sim.plant_station import Counters, Request, Rules, Station, Truth
+from bridge.sim.plant_tcp import TcpPort
+
+
+class PlantSim:
+    """One plant on one line. Constructing opens nothing; ``start`` does.
+
+    ``serial`` False is Modbus TCP on ``host``:``port`` (0: any free port), True an RS485 line on a pty
+    named by ``tty``, a path that pty's link or an existing device. ``unit`` answers for the plant,
+    ``inverter_unit`` for inverter and DC charger; the same number answers for both (the user's RS485
+    port). ``level`` is the protocol version, ``replay`` a recording to serve instead of a house.
+    ``min_gap_ms`` makes the plant ignore what comes sooner after the request before.
+    """
+
+    def __init__(
+        self, clock: Clock, host: str = "127.0.0.1", port: int = 0, serial: Union[bool, str] = False,
+        baud: int = 38400, unit: int = 247, inverter_unit: int = 1, level: str = "2.9",
+        scenario: str = "home", replay: Optional[str] = None, min_gap_ms: float = 0,
+        delay_s: float = 0.0, turnaround_s: float = 0.010, seed: int = 1, house: House = HOUSE,
+        strict_function: bool = False, unknown_unit: str = "silent",
+    ) -> None:
+        if unknown_unit not in ("silent", "exception11"):
+            raise ConfigError(f"unknown_unit {unknown_unit!r}: it is silent or exception11")
+        self._clock = clock
+        self._vendor = vendor_from(sigenergy)
+        self.home: Optional[AnyHome] = None if replay else home_for(scenario, seed, house)
+        image: AnyImage = (
+            ReplayImage(replay) if replay else PlantImage(self._vendor, level, unit, inverter_unit, house)
+        )
+        board = FaultBoard("rtu" if serial else "tcp", seed)
+        rules = Rules(unit, min_gap_ms, delay_s, strict_function, "silent" if serial else unknown_unit)
+        self._station = Station(clock, self._vendor, image, self.home, board, rules)
+        self._tcp: Optional[TcpPort] = None
+        self._rtu: Optional[RtuLine] = None
+        if serial:
+            path = serial if isinstance(serial, str) else None
+            self._rtu = RtuLine(self._station, clock, path, baud, turnaround_s)
+        else:
+            self._tcp = TcpPort(self._station, clock, host, port)
+
+    def start(self) -> PlantSim:
+        """Open the line and serve. Raises ConfigError when it cannot be opened."""
+        self._station.refresh()
+        (self._tcp or self._line()).start()
+        return self
+
+    def stop(self) -> None:
+        """End every thread and close every descriptor."""
+        (self._tcp or self._line()).stop()
+
+    def __enter__(self) -> PlantSim:
+        return self.start()
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The TCP port; 0 on RS485."""
+        return self._tcp.port if self._tcp else 0
+
+    @property
+    def tty(self) -> str:
+        """The serial path a client opens; empty on TCP."""
+        return self._rtu.tty if self._rtu else ""
+
+    @property
+    def log(self) -> Deque[Request]:
+        """The latest requests, oldest first."""
+        return self._station.log
+
+    @property
+    def truth(self) -> Deque[Truth]:
+        """What was served from when on (monotonic seconds of the plant's clock), oldest first."""
+        return self._station.truth
+
+    @property
+    def counters(self) -> Counters:
+        """What happened since the start."""
+        return self._station.counters
+
+    def plant_time(self) -> float:
+        """Return the plant's clock, unix seconds: ``home.at(plant_time())`` is the house now."""
+        return self._station.plant_time()
+
+    def set(self, where: Union[int, str], value: Union[int, float, str, Sequence[int]]) -> None:
+        """Put a value (in the row's unit) or raw words into a register, by address or row name.
+
+        Input registers keep it whatever the house does; holding registers until they are written.
+        Raises ConfigError for an unknown name, or a value that does not fit its row.
+        """
+        row = self._vendor.at(where) if isinstance(where, int) else next(
+            (candidate for candidate in self._vendor.rows if candidate.name == where), None
+        )
+        if isinstance(value, (int, float, str)):
+            if row is None:
+                raise ConfigError(f"no register {where!r}; give an address and raw words")
+            self._station.put(row.address, words_bytes(encode(row, value)))
+        elif isinstance(where, int):
+            self._station.put(where, words_bytes(value))
+        elif row is not None:
+            self._station.put(row.address, words_bytes(value))
+        else:
+            raise ConfigError(f"no register called {where!r}")
+
+    def fault(self, name: str, **params: Any) -> None:
+        """Put a fault in force until cleared, for ``for_s`` seconds or ``count`` requests.
+
+        The names and parameters are the rows of plant_faults.FAULTS. Raises ConfigError for others.
+        """
+        with self._station.lock:
+            self._station.board.set(name, params, self._clock.monotonic())
+        if name == "refuse" and self._tcp:
+            self._tcp.refuse()
+        if name == "unplug":
+            self._line().unplug()
+
+    def clear(self, name: Optional[str] = None) -> None:
+        """End one fault, or all of them."""
+        with self._station.lock:
+            self._station.board.clear(name)
+        if self._tcp and name in (None, "refuse"):
+            self._tcp.listen()
+        if self._rtu and name in (None, "unplug"):
+            self._rtu.mend()
+
+    def _line(self) -> RtuLine:
+        if self._rtu is None:
+            raise ConfigError("this plant has no serial line")
+        return self._rtu

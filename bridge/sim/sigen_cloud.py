@@ -1,0 +1,224 @@
+"""A simulated Sigenergy OpenAPI on a loopback port: limits, expiry, lock-out, firewall and faults included.
+
+Never reaches beyond this machine and never sleeps for the service's own times: hours pass as fast as the
+clock that it is given. Plain HTTP; made for tests, demonstrations and other people's clients.
+"""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+
+from bridge.clock import Clock
+from bridge.sim.sigen_cloud_bodies import DOUBLE_STANDARD, SCENARIOS, Five, flow_of
+from bridge.sim.sigen_cloud_faults import Answer, Fault, FaultPlan, blocked, damaged, is_library
+from bridge.sim.sigen_cloud_routes import Request, Service, route
+from bridge.sim.sigen_cloud_world import Account, App, Station, World
+
+BODY_MAX = 1024 * 1024
+IDLE_S = 30.0  # an idle keep-alive connection is dropped, as load balancers do
+HANG_S = 60.0  # a hanging call ends at the latest then, or when the simulator stops
+DEFAULT_APPS = (App(),)
+DEFAULT_ACCOUNTS = (Account(),)
+
+
+class Entry(NamedTuple):
+    """One request in the log: when by both clocks, what, and what it got; ``body`` holds test data only."""
+
+    at: float
+    mono: float
+    endpoint: str
+    method: str
+    path: str
+    status: int
+    code: Optional[int]
+    user_agent: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class SigenCloudSim:
+    """The service; ``values`` returns (pv_w, soc_pct, battery_w, grid_w, load_w) in the model's signs.
+
+    Without ``values`` the power flow is that of ``scenario`` (a name in SCENARIOS). ``firewall`` refuses
+    the User-Agents of libraries, ``double`` names the fields that are JSON inside a string.
+    """
+
+    def __init__(
+        self, clock: Clock, host: str = "127.0.0.1", port: int = 0, *,
+        values: Optional[Callable[[], Five]] = None, scenario: str = "home",
+        apps: Sequence[App] = DEFAULT_APPS, accounts: Sequence[Account] = DEFAULT_ACCOUNTS,
+        stations: Optional[Sequence[Station]] = None, firewall: bool = True,
+        double: Iterable[str] = DOUBLE_STANDARD,
+    ) -> None:
+        self._clock, self._host, self._port = clock, host, port
+        self.values, self.scenario, self.firewall = values, scenario, firewall
+        self.flow_override: Optional[Mapping[str, Any]] = None
+        self.world = World(apps, accounts, (Station(),) if stations is None else stations)
+        self.service = Service(self.world, self._flow)
+        self.service.double = frozenset(double)
+        self.faults = FaultPlan()
+        self.log: List[Entry] = []
+        self._turn = threading.Lock()
+        self._stopping = threading.Event()
+        self._server: Optional[ThreadingHTTPServer] = None
+        self._thread: Optional[threading.Thread] = None
+
+    def start(self) -> "SigenCloudSim":
+        """Open the port; raises OSError when it is taken."""
+        self._stopping.clear()
+        sim = self
+
+        class Handler(CloudHandler):
+            cloud = sim
+
+        self._server = CloudServer((self._host, self._port), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Close the port and end hanging calls."""
+        self._stopping.set()
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join(5.0)
+            self._server = self._thread = None
+
+    def __enter__(self) -> "SigenCloudSim":
+        return self.start()
+
+    def __exit__(self, *_problem: object) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return int(self._server.server_address[1]) if self._server is not None else self._port
+
+    @property
+    def base_url(self) -> str:
+        """What to set cloud.base_url to."""
+        return f"http://{self._host}:{self.port}"
+
+    def count(self, endpoint: str) -> int:
+        """Return how many requests an endpoint has got, refused ones included."""
+        return sum(1 for entry in self.log if entry.endpoint == endpoint)
+
+    def counts(self) -> Dict[str, int]:
+        """Return the number of requests of every endpoint that was called."""
+        return {name: self.count(name) for name in sorted({entry.endpoint for entry in self.log})}
+
+    def times(self, endpoint: str) -> List[float]:
+        """Return the monotonic times of an endpoint's requests."""
+        return [entry.mono for entry in self.log if entry.endpoint == endpoint]
+
+    def fail(self, endpoint: str, kind: str, times: int = 1, **details: Any) -> None:
+        """Let the next ``times`` calls of ``endpoint`` ("*" = any) meet a fault; 0 = until ``faults.clear``."""
+        self.faults.add(endpoint, Fault(kind, **details), times)
+
+    def revoke_tokens(self) -> None:
+        """Make every token invalid before its time, as a password change does."""
+        self.world.tokens.clear()
+
+    def approve(self, system_id: str) -> None:
+        """Play the owner who confirms an onboarding."""
+        self.world.approve(system_id, next(iter(self.world.apps.values())))
+
+    def switch_off(self, endpoint: str, status: int = 404) -> None:
+        """Let an endpoint not exist (404) or not take its method (405), as one of two spellings may not."""
+        self.service.disabled[endpoint] = status
+
+    def stopping(self, seconds: float) -> bool:
+        """Wait in real time; True when the simulator stops meanwhile."""
+        return self._stopping.wait(seconds)
+
+    def _flow(self) -> Mapping[str, Any]:
+        if self.flow_override is not None:
+            return self.flow_override
+        return flow_of(self.values()) if self.values is not None else SCENARIOS[self.scenario]
+
+    def handle(self, request: Request) -> "Outcome":
+        """Judge one request; faults and firewall stand in front of the service."""
+        endpoint, _ids = route(request.method, request.target)
+        with self._turn:
+            fault = self.faults.take(endpoint)
+            agent = request.headers.get("user-agent", "")
+            if self.firewall and is_library(agent):
+                answer = blocked()
+            elif fault is not None and fault.kind not in ("truncated", "slow", "hang", "drop"):
+                answer = damaged(fault, Answer(200, ""))
+            else:
+                answer = self.service.answer(request, self._clock.monotonic(), self._clock.now())
+                answer = answer if fault is None else damaged(fault, answer)
+            self.log.append(Entry(
+                self._clock.now(), self._clock.monotonic(), endpoint, request.method, request.target,
+                answer.status, answer.code, agent, dict(request.headers), request.body,
+            ))
+        return Outcome(answer, fault)
+
+
+class Outcome(NamedTuple):
+    """An answer and the fault its sending meets."""
+
+    answer: Answer
+    fault: Optional[Fault]
+
+
+class CloudServer(ThreadingHTTPServer):
+    """One thread a connection; none outlives the process."""
+
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Stay silent: callers that go away in the middle are what the tests are about."""
+
+
+class CloudHandler(BaseHTTPRequestHandler):
+    """Reads a request, lets the simulator judge it, sends the answer or spoils it."""
+
+    cloud: SigenCloudSim
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_S
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Write no access log."""
+
+    def _serve(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        size = int(length) if length.isdigit() else BODY_MAX + 1
+        if size > BODY_MAX:
+            self.send_error(413)
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        outcome = self.cloud.handle(Request(self.command, self.path, headers, self.rfile.read(size)))
+        fault = outcome.fault
+        if fault is not None and fault.kind in ("hang", "drop"):
+            if fault.kind == "hang":
+                self.cloud.stopping(HANG_S)
+            self.close_connection = True
+            return
+        self._send(outcome.answer, fault)
+
+    def _send(self, answer: Answer, fault: Optional[Fault]) -> None:
+        content = answer.text.encode("utf-8")
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(content)))
+        for name, text in answer.headers:
+            self.send_header(name, text)
+        self.end_headers()
+        if fault is None or fault.kind != "slow":
+            self.wfile.write(content)
+            return
+        for index in range(len(content)):
+            if self.cloud.stopping(fault.interval_s):
+                return
+            self.wfile.write(content[index:index + 1])
+            self.wfile.flush()
+
+    do_GET = do_POST = do_PUT = do_DELETE = _serve

@@ -1,0 +1,122 @@
+"""Decides which blocks to ask for in a cycle: budget, cadence, bisection, what is missing and when to ask again.
+
+Pure state; ``now`` is an argument and nothing is read here. Never gives up on a register for good:
+a firmware update can bring it, so what is missing is asked for again after a reconnect and daily.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, FrozenSet, List, Sequence, Tuple
+
+from bridge.registers import Register, Vendor
+from bridge.registers.plan import Block, Cost, halves, plan
+
+ESSENTIAL = ("grid_w", "soc_pct", "pv_w", "battery_w")
+TURN_S = 5.0  # how often a block comes round that does not fit into every cycle
+SLOW_S = 60.0  # and one whose rows are of no use every second on an expensive line
+REPROBE_RECONNECT_S = 3600.0  # a missing register is asked for at most once an hour
+REPROBE_S = 86400.0
+
+
+class Slot:
+    """One block in the rotation."""
+
+    __slots__ = ("block", "essential", "slow", "asked_at")
+
+    def __init__(self, block: Block, essential: bool, slow: bool) -> None:
+        self.block, self.essential, self.slow = block, essential, slow
+        self.asked_at = float("-inf")
+
+
+class Polling:
+    """The read plan of one plant as it stands now.
+
+    ``budget`` is the number of requests a cycle may send; ``slow`` names roles that are asked for
+    once a minute because the line is expensive (RTU).
+    """
+
+    def __init__(
+        self, vendor: Vendor, roles: Sequence[str], cost: Cost, budget: int, now: float,
+        slow: FrozenSet[str] = frozenset(),
+    ) -> None:
+        self._vendor, self._cost, self._budget = vendor, cost, max(1, budget)
+        self._row_of: Dict[str, Register] = {}
+        for role in roles:
+            row = vendor.role(role)
+            if row is not None:
+                self._row_of[role] = row
+        self._slow = set(slow)
+        self.missing: Dict[Register, float] = {}
+        self.slots: List[Slot] = []
+        self._planned_at = now
+        self._build()
+
+    def _build(self) -> None:
+        fast = [row for role, row in self._row_of.items() if role not in self._slow]
+        slow = [row for role, row in self._row_of.items() if role in self._slow]
+        essential = {self._row_of[role] for role in ESSENTIAL if role in self._row_of}
+        self.slots = [
+            Slot(block, not essential.isdisjoint(block.rows), is_slow)
+            for rows, is_slow in ((fast, False), (slow, True))
+            for block in plan([row for row in rows if row not in self.missing], self._cost, self._vendor)
+        ]
+
+    def due(self, now: float) -> List[Block]:
+        """Return the blocks to ask for in the cycle that starts now, essential ones first."""
+        late = [slot for slot in self.slots if self._is_due(slot, now)]
+        late.sort(key=lambda slot: (not slot.essential, slot.asked_at))
+        if len(late) > self._budget:
+            if self._budget == 1:  # one request a cycle: the others take their turn, then back to the first
+                turns = [slot for slot in late if not slot.essential and now - slot.asked_at >= TURN_S - 0.5]
+                late = turns[:1] or late
+            late = late[:self._budget]
+        for slot in late:
+            slot.asked_at = now
+        return [slot.block for slot in late]
+
+    def _is_due(self, slot: Slot, now: float) -> bool:
+        return not slot.slow or now - slot.asked_at >= SLOW_S
+
+    def rejected(self, block: Block, now: float) -> None:
+        """Take note that ``block`` was answered with "illegal address": split it, or its row is missing."""
+        for index, slot in enumerate(self.slots):
+            if slot.block is not block:
+                continue
+            del self.slots[index]
+            if len(block.rows) == 1:
+                self.missing[block.rows[0]] = now
+                return
+            essential = {self._row_of[role] for role in ESSENTIAL if role in self._row_of}
+            self.slots.extend(
+                Slot(half, not essential.isdisjoint(half.rows), slot.slow) for half in halves(block)
+            )
+            return
+
+    def reconnected(self, now: float) -> None:
+        """Forget what was missing, so that it is asked for again, unless that was within the hour."""
+        self._reprobe(now, REPROBE_RECONNECT_S)
+
+    def refresh(self, now: float) -> None:
+        """Do the daily look for registers that a firmware update may have brought."""
+        self._reprobe(now, REPROBE_S)
+
+    def _reprobe(self, now: float, after_s: float) -> None:
+        if self.missing and now - max(self.missing.values()) >= after_s:
+            self.missing.clear()
+            self._build()
+
+    def hurry(self, role: str) -> None:
+        """Ask for a slow role in every cycle from now on: it turned out to matter."""
+        if role in self._slow:
+            self._slow.discard(role)
+            self._build()
+
+    def describe(self) -> str:
+        """Return the plan for the start-up log: '30000+39 30194+92'."""
+        return " ".join(f"{slot.block.address}+{slot.block.count}{'/60s' if slot.slow else ''}" for slot in self.slots)
+
+
+def roles_in(block: Block, vendor: Vendor) -> List[Tuple[str, Register]]:
+    """Return (role, row) for each row of the block that plays a role."""
+    names = {name: role for role, name in vendor.roles.items()}
+    return [(names[row.name], row) for row in block.rows if row.name in names]

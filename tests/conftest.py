@@ -1,0 +1,65 @@
+"""Common ground of the tests: no test leaves this machine, and none is left out silently."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from bridge.clock import ManualClock
+
+STRICT = os.environ.get("SIGEN_BRIDGE_TEST_STRICT") == "1"
+FIXTURES = Path(__file__).parent / "fixtures"
+_left_out = []
+
+
+def pytest_runtest_setup(item):
+    """Handle ``needs``: a missing program leaves the test out by name, or fails it when strict."""
+    for mark in item.iter_markers("needs"):
+        for tool in mark.args:
+            if shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
+                _left_out.append(f"{item.nodeid}: needs {tool}")
+                if STRICT:
+                    pytest.fail(f"needs {tool}, and nothing may be left out here")
+                pytest.skip(f"needs {tool}; make test-deps installs it")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """List what was left out, and the remedy."""
+    if _left_out:
+        terminalreporter.section("left out")
+        for line in _left_out:
+            terminalreporter.line(line)
+        terminalreporter.line("remedy: make test-deps")
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch):
+    """Refuse to connect anywhere but to this machine."""
+    real = socket.socket.connect
+
+    def connect(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = address[0]
+            if not (host.startswith("127.") or host in ("::1", "localhost")):
+                raise AssertionError(f"a test tried to leave this machine: {address}")
+        return real(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """Hide this machine's own settings from the program under test."""
+    for name in list(os.environ):
+        if name.startswith(("SIGEN_", "AMBER_", "ENPHASE_")) and name != "SIGEN_BRIDGE_TEST_STRICT":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock():
+    """Return a clock that moves only when told to."""
+    return ManualClock()
