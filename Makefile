@@ -55,9 +55,9 @@ $(VENV)/bin/pip:
 
 $(VENV)/.run: $(VENV)/bin/pip setup.cfg
 	@echo "setting up $(VENV) (once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ws]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[ws]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/pip setup.cfg
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ws,mqtt,discovery,test,check]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[ws,mqtt,discovery,test,check]'
 	@touch $@ $(VENV)/.run

@@ -9,8 +9,8 @@ import argparse
 import importlib
 import logging
 import os
-import pkgutil
 import sys
+from types import ModuleType
 from typing import List, Optional, Sequence
 
 from bridge import __version__, commands
@@ -20,7 +20,27 @@ from bridge.errors import EXIT_OK, EXIT_USAGE, BridgeError
 
 def command_names() -> List[str]:
     """Return the verbs there are: one module of bridge.commands each."""
+    import pkgutil  # costs 1 MiB with what it imports, and only help and mistakes need it
+
     return sorted(info.name for info in pkgutil.iter_modules(commands.__path__))
+
+
+def command(verb: str) -> Optional[ModuleType]:
+    """Return the module of a verb, or None when there is no such command."""
+    if not verb.isidentifier():
+        return None
+    name = f"{commands.__name__}.{verb}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Format help at a fixed width: asking for the terminal's would import shutil at every start."""
+    return argparse.HelpFormatter(prog, max_help_position=28, width=100)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -53,7 +73,8 @@ def _main(words: List[str]) -> int:
         return EXIT_OK
     settings, rest = load(words)
     verb = rest[0] if rest else ""
-    if verb not in command_names():
+    module = command(verb)
+    if module is None:
         if verb.startswith("-"):
             hint = did_you_mean(verb, dict.fromkeys(flag_names()))
             print_error(f"unknown setting {verb}{hint or '; sigen-bridge config show lists them'}")
@@ -62,8 +83,8 @@ def _main(words: List[str]) -> int:
             print_error(f"unknown command {verb!r}{hint or '; sigen-bridge --help lists them'}")
         return EXIT_USAGE
     _start_logging(settings["run.log_level"])
-    module = importlib.import_module(f"bridge.commands.{verb}")
     parser = _Parser(prog=f"sigen-bridge {verb}", description=module.HELP, allow_abbrev=False,
+                     formatter_class=_formatter,
                      epilog="Every setting is a flag too: see 'sigen-bridge config show'.")
     module.arguments(parser)
     return int(module.run(parser.parse_args(rest[1:]), settings))

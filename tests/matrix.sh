@@ -21,7 +21,7 @@ for version in "$@"; do
     env=".matrix/$version"
     [ -x "$env/bin/pytest" ] || {
         "$python" -m venv "$env"
-        "$env/bin/pip" install --quiet --disable-pip-version-check -e '.[ws,mqtt,discovery,test]'
+        "$env/bin/pip" install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[ws,mqtt,discovery,test]'
     }
     echo "Python $version: $("$env/bin/python" -c 'import importlib.metadata as m; print("pymodbus", m.version("pymodbus"))')"
     ran=$((ran + 1))

@@ -18,6 +18,7 @@ USER = "admin"
 WRONG_PASSWORD_PAUSE_S = 300.0  # each try counts towards a lock-out that hits the owner's app too
 CROWDED_PAUSE_S = 2.0  # firmware 2.x frees a nonce slot 2 s after it has said 429
 CROWDED_JITTER_S = 3.0
+CROWDED_MOST_S = 60.0  # others may have locked it; each 429 in a row doubles the pause
 MAX_REFUSALS = 3  # unsigned, stale, stale again; more is a device in trouble
 FRAME_HA2_TEXT = "dummy_method:dummy_uri"  # what a frame signs in place of method and target
 
@@ -55,7 +56,8 @@ def parse_frame(message: str) -> Optional[Challenge]:
         return None
     if not isinstance(fields, dict) or fields.get("nonce") in (None, ""):
         return None
-    return Challenge(str(fields.get("realm", "")), str(fields["nonce"]), fields.get("stale") in (True, "true"))
+    stale = fields.get("stale") in (True, "true")
+    return Challenge(str(fields.get("realm", "")), str(fields["nonce"]), stale)
 
 
 def sha256_hex(text: str) -> str:
@@ -92,6 +94,7 @@ class Digest:
         self._nc = 0
         self._proven = False  # a call signed with this nonce was let in
         self._refusals = 0  # 401s since the last call that was let in
+        self._crowds = 0  # 429s since then
         self._blocked_until = 0.0
         self._blocked_by: Optional[Exception] = None
 
@@ -142,7 +145,7 @@ class Digest:
     def let_in(self) -> None:
         """Note that the last signed request was accepted."""
         self._proven = True
-        self._refusals = 0
+        self._refusals = self._crowds = 0
 
     def forget(self) -> None:
         """Drop the nonce, so that the next request fetches one; HTTP and WebSocket do not share theirs."""
@@ -170,7 +173,7 @@ class Digest:
             self._realm, self._password = challenge.realm, None
         elif challenge.realm != self._realm:
             raise self._block(
-                WRONG_PASSWORD_PAUSE_S, f"was {self._realm} and is now {challenge.realm}; restart if that is meant"
+                WRONG_PASSWORD_PAUSE_S, f"was {self._realm}, is now {challenge.realm}; restart if it is meant"
             )
         self._nonce, self._nc, self._proven = challenge.nonce, 0, False
 
@@ -180,12 +183,12 @@ class Digest:
         On firmware 2.0.0 a request signed with a dead nonce gets 429 for ever, an unsigned one does not.
         """
         self._nonce = None
-        locked_out = "failed" in message.lower()
-        pause_s = WRONG_PASSWORD_PAUSE_S if locked_out else CROWDED_PAUSE_S + CROWDED_JITTER_S * self._jitter()
-        why = "locked us out after too many wrong passwords" if locked_out else "has no login slot free"
+        pause_s = (CROWDED_PAUSE_S + CROWDED_JITTER_S * self._jitter()) * 2 ** min(self._crowds, 5)
+        pause_s = min(pause_s, CROWDED_MOST_S)
+        self._crowds += 1
         self._blocked_until = self._monotonic() + pause_s
         error = RateLimited(
-            f"shelly {self._peer}: answered 429: it {why}; next try in {pause_s:.0f} s", pause_s
+            f"shelly {self._peer}: no login free (429 {message[:60]}); next try in {pause_s:.0f} s", pause_s,
         )
         self._blocked_by = error
         return error

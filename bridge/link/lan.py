@@ -168,7 +168,7 @@ class LanHttp:
         return b"".join(parts)
 
     def _late(self, timeout_s: float) -> LinkTimeout:
-        return LinkTimeout(f"{self.peer}: connected, but no full answer in {timeout_s:g} s; is it overloaded?")
+        return LinkTimeout(f"{self.peer}: connected, no full answer in {timeout_s:g} s; is it overloaded?")
 
 
 class _ClosedIdle(LinkError):

@@ -26,7 +26,8 @@ class TcpWire:
     def __init__(self, host: str, port: int, timeout_s: float, monotonic: Callable[[], float]) -> None:
         self.peer = f"{host}:{port}"
         self.stats = Stats()
-        self._address = (host, port)
+        # Bytes keep getaddrinfo from loading the idna codec, which OpenWrt ships as a package of its own.
+        self._address = (host.encode() if host.isascii() else host, port)
         self._timeout_s = timeout_s
         self._monotonic = monotonic
         self._socket: Optional[socket.socket] = None

@@ -7,7 +7,6 @@ procd's ``service watchdog`` object, fed over ubus (targets reference 3.1).
 from __future__ import annotations
 
 import socket
-import subprocess
 from typing import Mapping, Optional
 
 FEED_PROCD_S = 15.0  # each feed forks ubus; the instance's time-out is 60 s
@@ -60,6 +59,8 @@ class Notifier:
             self._socket = ""
 
     def _feed_procd(self) -> None:
+        import subprocess  # only procd needs it
+
         request = '{"name":"sigen-bridge","instance":"%s"}' % self._instance
         try:
             subprocess.run(

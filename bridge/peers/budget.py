@@ -65,10 +65,11 @@ STANDARD = Limits()
 
 
 class Verdict(NamedTuple):
-    """How long to wait before the call, 0 = now, and why."""
+    """How long to wait before the call, 0 = now, and why; ``pacing`` waits are short and worth waiting."""
 
     wait_s: float
     reason: str
+    pacing: bool = False
 
 
 def booted_s(then: Moment, now: Moment) -> float:
@@ -105,10 +106,10 @@ def decide(
             worst = _longer(worst, hold.for_s - elapsed_s(hold.at, now), hold.reason)
     ages_s = sorted(elapsed_s(mark.at, now) for mark in ledger.marks)
     if ages_s:
-        worst = _longer(worst, limits.pace_s - ages_s[0], f"one call in {limits.pace_s:g} s")
+        worst = _longer(worst, limits.pace_s - ages_s[0], f"one call in {limits.pace_s:g} s", True)
     if len(ages_s) >= limits.per_minute:
         wait_s = MINUTE_S - ages_s[limits.per_minute - 1]
-        worst = _longer(worst, wait_s, f"{limits.per_minute} calls a minute")
+        worst = _longer(worst, wait_s, f"{limits.per_minute} calls a minute", True)
     for mark in ledger.marks:
         if (mark.endpoint, mark.station) == (endpoint, station):
             age_s = elapsed_s(mark.at, now)
@@ -117,8 +118,8 @@ def decide(
     return worst
 
 
-def _longer(worst: Verdict, wait_s: float, reason: str) -> Verdict:
-    return Verdict(wait_s, reason) if wait_s > max(worst.wait_s, SOON_S) else worst
+def _longer(worst: Verdict, wait_s: float, reason: str, pacing: bool = False) -> Verdict:
+    return Verdict(wait_s, reason, pacing) if wait_s > max(worst.wait_s, SOON_S) else worst
 
 
 def noted(ledger: Ledger, endpoint: str, station: str, now: Moment) -> Ledger:

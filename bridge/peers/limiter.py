@@ -67,7 +67,7 @@ class Limiter:
     ) -> None:
         """Reserve one call, on disk and before it is made; waits up to ``patience_s`` for its turn.
 
-        With ``guard_s`` the endpoint is held from this moment on, so that a crash before the answer cannot
+        Only pacing is waited for, never the endpoint's period or a hold: a reader must not stand still. With ``guard_s`` the endpoint is held from this moment on, so that a crash before the answer cannot
         lead to a second try. Raises RateLimited with the seconds left when it would take longer.
         """
         while True:
@@ -82,14 +82,14 @@ class Limiter:
                         ledger = held(ledger, scope_of(endpoint, station), guard_s, guard_s, reason, now)
                     self._save(ledger)
                     return
-            if verdict.wait_s > patience_s or self._clock.wait(verdict.wait_s):
+            if too_long(verdict, patience_s) or self._clock.wait(verdict.wait_s):
                 raise not_asked(endpoint, station, verdict)
             patience_s -= verdict.wait_s
 
     def check(self, endpoint: str, station: str, period_s: float, patience_s: float) -> None:
         """Raise RateLimited when ``acquire`` would; reserves nothing and does not wait."""
         verdict = decide(self._load(), endpoint, station, period_s, self._limits, self.moment())
-        if verdict.wait_s > patience_s:
+        if too_long(verdict, patience_s):
             raise not_asked(endpoint, station, verdict)
 
     def settle(self, endpoint: str, station: str = "") -> None:
@@ -105,7 +105,8 @@ class Limiter:
         first_s = min(first_s, ASKED_HOLD_MAX_S)
         limit_s = first_s if exact else max_s
         self._change(lambda ledger, now: held(ledger, scope, first_s, limit_s, reason, now))
-        log.warning('event=cloud-hold scope="%s" for_s=%.0f reason="%s"', scope, first_s, reason)
+        for_s = max(hold.for_s for hold in self._load().holds if hold.scope == scope)
+        log.warning('event=hold scope="%s" for_s=%.0f reason="%s"', scope, for_s, reason)
 
     def release(self, *scopes: str) -> None:
         """Forget holds and strikes of ``scopes``: the peer answers again."""
@@ -165,6 +166,11 @@ class Limiter:
             except OSError:
                 self._clock.wait(LOCK_WAIT_S)
         log.warning("event=limits-lock-busy effect=\"another process may ask at the same time\"")
+
+
+def too_long(verdict: Verdict, patience_s: float) -> bool:
+    """Say whether to give up instead of waiting."""
+    return verdict.wait_s > (patience_s if verdict.pacing else 0.0)
 
 
 def not_asked(endpoint: str, station: str, verdict: Verdict) -> RateLimited:

@@ -154,7 +154,8 @@ class ShellyClient:
             if len(self._drops) >= DROPS:
                 self._drops = []
                 return f"{self.peer}: the WebSocket keeps breaking"
-        channel = WsChannel(WebSocketLink("shelly", *self._address, "/rpc", self._clock), self._digest, self._clock)
+        link = WebSocketLink("shelly", *self._address, "/rpc", self._clock)
+        channel = WsChannel(link, self._digest, self._clock)
         try:
             channel.open()
         except UpgradeRefused as error:

@@ -15,7 +15,7 @@ MAX_COMPONENTS = 10  # instances per device, groups included
 MAX_PAGES = 20
 AFTER_BOOT = ("sys", "default", "init")  # source of a value nobody has set since the last boot
 MODEL_RULE = (
-    "virtual components exist on Gen3, Gen4 and Gen2 Pro Shellys with firmware 1.4 or later, not on Plus models"
+    "virtual components need a Gen3, Gen4 or Gen2 Pro Shelly (not Plus) with firmware 1.4 or later"
 )
 
 Call = Callable[[str, Mapping[str, Any]], Any]
@@ -121,12 +121,13 @@ def _parse(rows: Sequence[Any]) -> List[Component]:
     components = []
     for row in rows:
         key = row.get("key") if isinstance(row, dict) else None
-        kind, _, number = key.partition(":") if isinstance(key, str) else ("", "", "")
+        if not isinstance(key, str):
+            continue
+        kind, _, number = key.partition(":")
         if kind not in VIRTUAL_KINDS or not number.isdigit():
             continue
         config, status = row.get("config"), row.get("status")
+        config = config if isinstance(config, dict) else {}
         status = status if isinstance(status, dict) else {}
-        components.append(Component(
-            key, config if isinstance(config, dict) else {}, status.get("value"), str(status.get("source") or "")
-        ))
+        components.append(Component(key, config, status.get("value"), str(status.get("source") or "")))
     return components

@@ -7,11 +7,11 @@ they run out. Facts: shelly.md 1.1 and 1.4.
 from __future__ import annotations
 
 import json
-from typing import Any, Mapping, Sequence, Tuple
+from typing import Any, Mapping, Sequence
 
 from bridge.errors import AuthError, PeerError, RateLimited, Rejected
 from bridge.link.lan import HttpAnswer, LanHttp
-from bridge.peers.shelly_rpc import SRC, News, Outcomes, Pair, Value, params_json, rpc_error, set_call
+from bridge.peers.shelly_rpc import SRC, News, Outcomes, Pair, params_json, rpc_error, set_call
 
 
 class HttpChannel:
@@ -74,9 +74,6 @@ class HttpChannel:
     def news(self) -> News:
         """Return nothing: HTTP does not speak unasked."""
         return News()
-
-    def keep_alive(self) -> None:
-        """Do nothing: there is no connection to keep."""
 
     def close(self) -> None:
         """Let go of the connection."""

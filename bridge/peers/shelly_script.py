@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import pkgutil
-from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence
 
 from bridge.clock import Clock
 from bridge.errors import PeerError, RateLimited, Rejected, ShellyError
 from bridge.peers.shelly_http import HttpChannel
-from bridge.peers.shelly_rpc import News, Outcomes, Pair, Value, json_value
+from bridge.peers.shelly_rpc import News, Outcomes, Pair, json_value
 
 SCRIPT_NAME = "sigen-bridge"
 ENDPOINT = "set"
@@ -64,13 +64,11 @@ class ScriptChannel:
         }
 
     def news(self) -> News:
-        """Return nothing: HTTP does not speak unasked."""
+        """Tell the script that we live when it watches our age and was not written to for a while."""
+        idle = self._clock.monotonic() - self._touched >= TOUCH_S
+        if self._flagged and self._target and idle and self._post(()) is None:
+            self._target, self._look_at = None, 0.0
         return News()
-
-    def keep_alive(self) -> None:
-        """Tell the script that we live, when it watches our age and no value has changed for a while."""
-        if self._flagged and self._target and self._clock.monotonic() - self._touched >= TOUCH_S:
-            self._post(())
 
     def close(self) -> None:
         """Let go of the connection; the script may be another one next time."""
@@ -182,7 +180,7 @@ def _upload(call: Call, number: int, code: str) -> None:
         stored = answer.get("len") if isinstance(answer, dict) else None
         if stored != start + len(chunk):
             raise ShellyError(
-                f"shelly setup: slot {number} says {stored} characters where {start + len(chunk)} were sent; try again"
+                f"shelly setup: script slot {number} holds {stored}, not {start + len(chunk)} characters"
             )
     if stored_code(call, number) != code:
         raise ShellyError(f"shelly setup: slot {number} does not hold what was sent; try again")

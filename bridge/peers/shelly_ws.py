@@ -7,23 +7,31 @@ with one count: with a password frames go strictly one by one. Facts: shelly.md 
 from __future__ import annotations
 
 import json
-import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from bridge.clock import Clock
 from bridge.errors import LinkError, PeerError
 from bridge.link.digest import Digest, parse_frame
 from bridge.link.websocket import WebSocketLink
 from bridge.peers.shelly_rpc import (
-    CALL_TIMEOUT_S, SRC, News, Outcomes, Pair, Value, params_json, rpc_error, set_call,
+    CALL_TIMEOUT_S,
+    SET_METHODS,
+    SRC,
+    News,
+    Outcomes,
+    Pair,
+    Value,
+    json_value,
+    params_json,
+    rpc_error,
 )
 
 ECHOES_KEPT = 4  # our own last values of a component; a reply may overtake its echo
 COMPONENT_EVENTS = ("component_added", "component_removed", "config_changed")
 
-# Most frames are one of these two; they are recognised without building objects (a third of the work).
-_DONE = re.compile(rb'\{"id":(\d+),(?:"(?:src|dst)":"[^"\\]*",)*"result":null\}').fullmatch
-_ECHOES = re.compile(rb'"(number:\d+)":\{"value":(-?[\d.]+)[,}]').findall
+# Nearly all frames are a plain success or one changed value; they are told by these marks, unparsed.
+REPLY, DONE = b'{"id":', b'"result":null}'
+NOTIFY, NUMBER, VALUE = b'"NotifyStatus"', b'"number:', b'":{"value":'
 
 Reply = Optional[Mapping[str, Any]]  # a parsed frame; None stands for "result":null
 
@@ -38,7 +46,8 @@ class WsChannel:
         self._digest = digest
         self._clock = clock
         self._id = 0
-        self._own: Dict[str, List[Value]] = {}
+        self._own: Dict[bytes, List[bytes]] = {}
+        self._starts: Dict[str, str] = {}
         self._news = News()
 
     def open(self) -> None:
@@ -48,51 +57,57 @@ class WsChannel:
 
     def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """Return the result of one call; raises LinkError, AuthError, RateLimited, Rejected, PeerError."""
-        reply = self._ask([(method, params_json(params))])[0]
+        reply = self._ask([f'"method":"{method}","params":{params_json(params)}'])[0]
         self._raise_error(method, reply)
         return reply.get("result") if reply is not None else None
 
     def set_values(self, pairs: Sequence[Pair]) -> Outcomes:
         """Set components in one burst; per key None or the refusal."""
-        calls = []
-        for key, value in pairs:
-            calls.append(set_call(key, value))
-            own = self._own.setdefault(key, [])
-            own.append(value)
-            if len(own) > ECHOES_KEPT:
-                del own[0]
+        calls = [self._call_to_set(key, value) for key, value in pairs]
         outcomes: Outcomes = {}
-        for (key, _), (method, _), reply in zip(pairs, calls, self._ask(calls)):
+        for (key, _), reply in zip(pairs, self._ask(calls)):
             outcomes[key] = None
             if reply is not None:
                 try:
-                    self._raise_error(method, reply)
+                    self._raise_error(f"setting {key}", reply)
                 except PeerError as error:
                     outcomes[key] = error
         return outcomes
 
+    def _call_to_set(self, key: str, value: Value) -> str:
+        """Return the call, and remember the value so that its echo is known as ours."""
+        text = json_value(value)
+        own = self._own.setdefault(key.encode(), [])
+        own.append(text.encode())
+        if len(own) > ECHOES_KEPT:
+            del own[0]
+        start = self._starts.get(key)
+        if start is None:
+            kind, _, number = key.partition(":")
+            start = self._starts[key] = f'"method":"{SET_METHODS[kind]}","params":{{"id":{number},"value":'
+        return f"{start}{text}}}"
+
     def news(self) -> News:
-        """Return what the device said unasked since the last time."""
+        """Return what the device said unasked since the last time; pings a device that is silent."""
         for frame in self._link.drain():
             self._unasked(frame)
+        self._link.keep_alive()
         news, self._news = self._news, News()
         return news
-
-    def keep_alive(self) -> None:
-        """Ping a silent device; raises LinkTimeout when it stays silent."""
-        self._link.keep_alive()
 
     def close(self) -> None:
         """Close the connection."""
         self._link.close()
 
-    def _ask(self, calls: Sequence[Tuple[str, str]]) -> List[Reply]:
-        """Return the replies to (method, parameters) in order; errors are left in them, 401 is dealt with."""
+    def _ask(self, calls: Sequence[str]) -> List[Reply]:
+        """Return the replies in order; errors are left in them, but for 401 and 429 which are dealt with."""
         digest = self._digest
         digest.check()
         if digest.ready:
             return [self._signed(call) for call in calls]
         replies = self._round(calls, "")
+        if not any(replies):
+            return replies
         refused = [index for index, reply in enumerate(replies) if _code(reply) in (401, 429)]
         if refused and (digest.has_password or _code(replies[refused[-1]]) == 401):
             self._refused(replies[refused[-1]], False)
@@ -100,7 +115,7 @@ class WsChannel:
                 replies[index] = self._signed(calls[index])
         return replies
 
-    def _signed(self, call: Tuple[str, str]) -> Reply:
+    def _signed(self, call: str) -> Reply:
         """Send one call with our signature, anew when its nonce has died."""
         while True:
             reply = self._round([call], f',"auth":{self._digest.frame()}')[0]
@@ -116,37 +131,34 @@ class WsChannel:
             raise self._digest.crowded(message)
         self._digest.challenged(parse_frame(message), signed)
 
-    def _round(self, calls: Sequence[Tuple[str, str]], auth: str) -> List[Reply]:
-        frames = []
+    def _round(self, calls: Sequence[str], auth: str) -> List[Reply]:
+        frames: List[str] = []
         waiting: Dict[int, int] = {}
-        for index, (method, params) in enumerate(calls):
+        for call in calls:
             self._id = rpc_id = self._id % 999_999 + 1
-            waiting[rpc_id] = index
-            frames.append(f'{{"id":{rpc_id},"src":"{SRC}","method":"{method}","params":{params}{auth}}}')
+            waiting[rpc_id] = len(frames)
+            frames.append(f'{{"id":{rpc_id},"src":"{SRC}",{call}{auth}}}')
         deadline = self._clock.monotonic() + CALL_TIMEOUT_S
         self._link.send(frames, CALL_TIMEOUT_S)
         replies: List[Reply] = [None] * len(calls)
         while waiting:
             frame = self._link.receive(deadline)
-            done = _DONE(frame)
-            if done is not None:
-                waiting.pop(int(done[1]), None)
-                continue
+            if frame.endswith(DONE) and frame.startswith(REPLY):
+                number = frame[6:frame.find(b",")]
+                if number.isdigit():
+                    waiting.pop(int(number), None)
+                    continue
             reply = self._unasked(frame)
             if reply is not None:
-                index = waiting.pop(reply["id"], None) if isinstance(reply["id"], int) else None
-                if index is not None:
-                    replies[index] = reply
+                number = reply["id"]
+                if isinstance(number, int) and number in waiting:
+                    replies[waiting.pop(number)] = reply
         return replies
 
     def _unasked(self, frame: bytes) -> Reply:
         """Deal with a frame that is not a plain success; return it if it is a reply."""
-        if b'"NotifyStatus"' in frame:
-            echoes = _ECHOES(frame)
-            if echoes:
-                for key, text in echoes:
-                    self._heard(key.decode(), float(text))
-                return None
+        if self._is_echo(frame):
+            return None
         try:
             message = json.loads(frame)
         except ValueError:
@@ -173,13 +185,28 @@ class WsChannel:
             if isinstance(event, dict) and event.get("event") in COMPONENT_EVENTS:
                 self._news.reconfigured = True
 
+    def _is_echo(self, frame: bytes) -> bool:
+        """Say whether a frame is about one number and shows exactly what we wrote to it."""
+        start = frame.find(NUMBER)
+        middle = frame.find(VALUE, start)
+        end = frame.find(b",", middle)
+        if min(start, middle, end) < 0 or NOTIFY not in frame or frame.count(VALUE) != 1:
+            return False
+        own = self._own.get(frame[start + 1:middle])
+        text = frame[middle + len(VALUE):end]
+        if own is None or text not in own:
+            return False
+        del own[:own.index(text)]  # echoes come in order: what is older has been passed
+        return True
+
     def _heard(self, key: str, value: Any) -> None:
-        """Tell the echo of our own write from somebody else's."""
-        own = self._own.get(key)
-        if own is not None and value in own:
-            del own[: own.index(value)]  # echoes come in order: what is older has been passed
-        else:
-            self._news.values.append((key, value))
+        """Tell the echo of our own write, in another spelling, from somebody else's."""
+        own = self._own.get(key.encode(), [])
+        for index, text in enumerate(own):
+            if json.loads(text) == value:
+                del own[:index]
+                return
+        self._news.values.append((key, value))
 
     def _answer_request(self, message: Mapping[str, Any]) -> None:
         """Refuse a call that the device makes to us; it may, and waits for an answer."""

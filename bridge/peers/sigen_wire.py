@@ -97,7 +97,8 @@ class Wire:
                 self.limiter.release(scope)  # no verdict on the password
             self._hold(scope, error)
             raise
-        self.limiter.release(ACCOUNT, scope)
+        # a login that works proves nothing about blocked data calls (424)
+        self.limiter.release(scope) if token is None else self.limiter.release(ACCOUNT, scope)
         return envelope
 
     def _hold(self, scope: str, error: ApiError) -> None:

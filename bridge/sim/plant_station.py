@@ -98,11 +98,12 @@ class Station:
         """Note a request the moment it is complete; False when a strict plant ignores it."""
         with self.lock:
             now = self._clock.monotonic()
-            why = self._too_early(now)
-            if why is not None:
-                self._note(now, connection, frame, ask_of(frame.pdu), why)
-                return False
-            self._last_accepted = now
+            if frame.unit in self.image.reach:
+                why = self._too_early(now)
+                if why is not None:
+                    self._note(now, connection, frame, ask_of(frame.pdu), why)
+                    return False
+                self._last_accepted = now
             self.counters.in_flight += 1
             self.counters.max_in_flight = max(self.counters.max_in_flight, self.counters.in_flight)
             return True

@@ -6,25 +6,18 @@ Never decides what is answered. Binds where it is told, 127.0.0.1 by default.
 from __future__ import annotations
 
 import errno
-import select
 import socket
-import struct
 import threading
-from collections import deque
 from contextlib import suppress
-from typing import Callable, Deque, Dict, List, Optional, Tuple
+from typing import Dict, Optional
 
 from bridge.clock import Clock
 from bridge.errors import ConfigError
-from bridge.sim.modbus_frames import Frame, take_tcp_frames, tcp_bytes
+from bridge.sim.plant_connection import POLL_S, Connection, shut
 from bridge.sim.plant_station import Station
 
-POLL_S = 0.05  # how soon a thread notices that a fault or the end has come
 STOP_S = 1.0  # threads are woken, so they end long before
 MAX_OPEN = 128  # a leaking client must not take the machine's descriptors
-RECEIVE = 4096
-
-Chunks = Tuple[Tuple[float, bytes], ...]
 
 
 class TcpPort:
@@ -33,11 +26,11 @@ class TcpPort:
     def __init__(self, station: Station, clock: Clock, host: str, port: int) -> None:
         self.host, self.port = host, port
         self._station, self._clock = station, clock
-        self._wire = Clock()  # the line's time is real even where the plant's is not
+        self._wire = Clock()
         self._lock = threading.Lock()
         self._listener: Optional[socket.socket] = None
         self._acceptor: Optional[threading.Thread] = None
-        self._open: Dict[int, _Connection] = {}
+        self._open: Dict[int, Connection] = {}
 
     def start(self) -> None:
         """Listen and serve. Raises ConfigError when the port cannot be had."""
@@ -82,7 +75,7 @@ class TcpPort:
         with self._lock:
             listener, self._listener = self._listener, None
         if listener is not None:
-            _shut(listener, socket.SHUT_RDWR)  # wakes the accept
+            shut(listener, socket.SHUT_RDWR)  # wakes the accept
             listener.close()
 
     def _accept_all(self) -> None:
@@ -113,7 +106,7 @@ class TcpPort:
             if len(self._open) >= most or self._listener is None:
                 client.close()
                 return
-            connection = _Connection(counters.connections, client, self._station, self._wire)
+            connection = Connection(counters.connections, client, self._station)
             self._open[connection.number] = connection
             counters.open_connections = len(self._open)
             connection.thread = threading.Thread(
@@ -121,7 +114,7 @@ class TcpPort:
             )
             connection.thread.start()
 
-    def _serve(self, connection: _Connection) -> None:
+    def _serve(self, connection: Connection) -> None:
         try:
             connection.serve(self._idle_limit_s, self._clock)
         except (OSError, ValueError):
@@ -149,97 +142,3 @@ class TcpPort:
         for connection in leaving:
             if connection.thread is not None and connection.thread is not threading.current_thread():
                 connection.thread.join(STOP_S)
-
-
-class _Connection:
-    """One client: takes frames off the stream, plays what the station wants done."""
-
-    def __init__(self, number: int, client: socket.socket, station: Station, wire: Clock) -> None:
-        self.number = number
-        self.thread: Optional[threading.Thread] = None
-        self._socket, self._station, self._wire = client, station, wire
-        self._ending = ""
-        self._deaf = False
-        self._buffer = bytearray()
-        self._waiting: Deque[Frame] = deque()
-        self._late: List[Tuple[float, Chunks]] = []
-        self._previous = b""
-        client.settimeout(POLL_S)
-        self._poll = select.poll()
-        self._poll.register(client, select.POLLIN)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def end(self, how: str) -> None:
-        """Have the connection closed (``close``) or reset (``reset``) by its own thread."""
-        self._ending = how
-        _shut(self._socket, socket.SHUT_RD)  # wakes the thread; the client sees nothing of it
-
-    def close(self) -> None:
-        """Leave the line: RST if that was asked for, else FIN."""
-        for _ in self._waiting:
-            self._station.finished()
-        self._waiting.clear()
-        if self._ending == "reset":
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        else:
-            _shut(self._socket, socket.SHUT_WR)
-        self._socket.close()
-
-    def serve(self, idle_limit_s: Callable[[], Optional[float]], clock: Clock) -> None:
-        """Serve until the client leaves or a fault ends the connection. Raises OSError, ValueError."""
-        heard = clock.monotonic()
-        while not self._ending:
-            try:
-                data = self._socket.recv(RECEIVE)
-            except socket.timeout:
-                limit_s = idle_limit_s()
-                if limit_s is not None and clock.monotonic() - heard >= limit_s:
-                    return
-            else:
-                if not data:
-                    return
-                heard = clock.monotonic()
-                self._take(data)
-            while self._waiting and not self._ending:
-                self._answer(self._waiting.popleft())
-            self._send_what_is_late()
-
-    def _take(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        self._buffer += data
-        for frame in take_tcp_frames(self._buffer):
-            if self._station.arrived(self.number, frame):
-                self._waiting.append(frame)
-
-    def _answer(self, frame: Frame) -> None:
-        try:
-            reaction, pdu = self._station.handle(self.number, frame, self._previous, tcp_bytes)
-            self._previous = pdu or self._previous
-            if reaction.late_s:
-                self._late.append((self._wire.monotonic() + reaction.late_s, reaction.chunks))
-            else:
-                self._play(reaction.chunks)
-        finally:
-            self._station.finished()
-        if reaction.then == "stall":
-            self._deaf = True
-        elif reaction.then != "keep":
-            self._ending = reaction.then
-
-    def _play(self, chunks: Chunks) -> None:
-        for wait_s, data in chunks:
-            if wait_s and self._wire.wait(wait_s):
-                return
-            if self._poll.poll(0):  # a request sent before this answer is in flight beside it
-                self._take(self._socket.recv(RECEIVE))
-            self._socket.sendall(data)
-
-    def _send_what_is_late(self) -> None:
-        while self._late and self._wire.monotonic() >= self._late[0][0]:
-            self._play(self._late.pop(0)[1])
-
-
-def _shut(sock: socket.socket, how: int) -> None:
-    with suppress(OSError):  # it may not be connected any more
-        sock.shutdown(how)

@@ -1,6 +1,6 @@
 """A simulated Shelly, a Pro 2 unless told otherwise: RPC, virtual components, scripts, relays, faults.
 
-Never knows what our client expects: it follows the device's documentation and captures (shelly.md), and
+Never knows what our client expects: it follows the vendor's documentation and captures, and
 where those are silent the harsher reading or a choice by argument. Standard library only.
 """
 
@@ -14,10 +14,10 @@ from bridge.sim.shelly_auth import LOCKOUT_AFTER
 from bridge.sim.shelly_board import Counters, Written
 from bridge.sim.shelly_components import Initial
 from bridge.sim.shelly_device import Device
+from bridge.sim.shelly_engine import Runner
 from bridge.sim.shelly_faults import Faults
 from bridge.sim.shelly_relays import Relay
 from bridge.sim.shelly_rpc import RpcError
-from bridge.sim.shelly_scripts import Runner
 from bridge.sim.shelly_server import Server
 from bridge.sim.shelly_system import Identity
 

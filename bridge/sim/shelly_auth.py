@@ -1,8 +1,8 @@
 """Digest authentication of a simulated Shelly, both generations of it.
 
 Never keeps a password, only HA1. Facts: vendor page "Authentication", changelog 2.0.0 and 2.0.1, user
-reports (shelly.md 1.5). Inferred: a wrong ``nc`` is a 401 without ``stale``; when the lock-out of 2.x holds,
-everything protected gets 429; its threshold is unknown and can be chosen.
+reports. Inferred: a wrong ``nc`` is a 401 without ``stale``; when the lock-out of 2.x holds, everything
+protected gets 429; its threshold is unknown and can be chosen.
 """
 
 from __future__ import annotations

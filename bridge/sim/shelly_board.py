@@ -1,7 +1,7 @@
 """The board a simulated Shelly is built on: its time, timers, flash, counters and notifications.
 
 Never opens a socket: who listens is told through ``Listener`` objects. One lock stands for the one
-task in which the firmware handles everything, one thing at a time (shelly.md 1.4).
+task in which the firmware handles everything, one thing at a time.
 """
 
 from __future__ import annotations

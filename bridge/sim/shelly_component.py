@@ -1,7 +1,7 @@
 """One virtual component of a simulated Shelly: its type, configuration, value and status.
 
 Never stores, notifies or counts: shelly_components.py does. Facts: vendor pages "Virtual Components",
-"Number", "Boolean", "Text", "Enum", "Group" and captures (shelly.md 1.6).
+"Number", "Boolean", "Text", "Enum", "Group" and captures.
 """
 
 from __future__ import annotations

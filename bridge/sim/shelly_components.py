@@ -1,7 +1,8 @@
 """The virtual components of a simulated Shelly: ten in all, ids 200..299, and their RPC methods.
 
-Never decides who may call: authentication and faults are elsewhere. Facts: shelly.md 1.6. What the real
-device answers to a number out of range is unknown, so it can be chosen: reject (-103), clamp or accept.
+Never decides who may call: authentication and faults are elsewhere. Facts: vendor page "Virtual Components"
+and captures. What the real device answers to a number out of range is unknown, so it can be chosen:
+reject (-103), clamp or accept.
 """
 
 from __future__ import annotations

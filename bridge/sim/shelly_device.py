@@ -1,7 +1,7 @@
 """One simulated Shelly without a network: its parts put together, and the call of a method.
 
 Never opens a socket: shelly_server.py carries the calls. Everything happens in turns of the board, one
-at a time, as the firmware's one task does (shelly.md 1.4).
+at a time, as the firmware's one task does.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from bridge.clock import Clock
 from bridge.sim.shelly_auth import Digest, Verdict
 from bridge.sim.shelly_board import Board, Job, Timer
 from bridge.sim.shelly_components import Components, Initial
+from bridge.sim.shelly_engine import Runner, ScriptHost
 from bridge.sim.shelly_relays import Relays
 from bridge.sim.shelly_rpc import Methods, Outcome, RpcError
-from bridge.sim.shelly_scripts import Runner, ScriptHost, Scripts
+from bridge.sim.shelly_scripts import Scripts
 from bridge.sim.shelly_system import Identity, Parts, System
 
 OUTPUTS = 2  # a Pro 2

@@ -92,22 +92,20 @@ class Faults:
     def tick(self) -> None:
         """End what has lasted long enough; cheap when no fault is on."""
         if self._active:
-            now = self._clock.monotonic()
             for name, fault in list(self._active.items()):
-                if fault.until_mono is not None and now >= fault.until_mono:
+                if self._over(fault):
                     self.clear(name)
 
     def on(self, name: str) -> bool:
-        """Say whether a fault is on, without using up its count."""
-        if not self._active:
-            return False
-        self.tick()
-        return name in self._active
+        """Say whether a fault is on, without using up its count; changes nothing, so callable anywhere."""
+        fault = self._active.get(name) if self._active else None
+        return fault is not None and not self._over(fault)
 
     def take(self, name: str, method: str = ALL_METHODS) -> Optional[Mapping[str, Any]]:
         """Return the fault's parameters when it strikes now, and count the strike; None otherwise."""
-        if not self._active or not self.on(name):
+        if not self._active:
             return None
+        self.tick()
         with self._lock:
             fault = self._active.get(name)
             if fault is None:
@@ -122,6 +120,9 @@ class Faults:
         if last:
             self.clear(name)
         return fault.params
+
+    def _over(self, fault: _Active) -> bool:
+        return fault.until_mono is not None and self._clock.monotonic() >= fault.until_mono
 
     def plan(self, method: str) -> Plan:
         """Say how a call of ``method`` is to go wrong, and count those strikes."""

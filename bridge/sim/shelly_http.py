@@ -1,7 +1,7 @@
 """HTTP of a simulated Shelly: the three RPC forms, /shelly and script endpoints.
 
-Never keeps a connection open after a reply: the HTTP channel has no keep-alive. Facts: shelly.md 1.1, 1.4 and
-captures: ``Connection: close``, ``Server: ShellyHTTP/1.0.0``, bare ``null``, failures of the two
+Never keeps a connection open after a reply: the HTTP channel has no keep-alive. Facts: vendor pages "RPC
+Protocol", "RPC Channels" and captures: ``Connection: close``, bare ``null``, failures of the two
 ``/rpc/<Method>`` forms as HTTP 500 or 404 with a bare object, plain ``Bad Request`` before RPC.
 """
 
@@ -95,12 +95,12 @@ def read_request(connection: Connection) -> Optional[Request]:
     """Read one request; None when the client left. Raises Refusal 400 or 413."""
     received = b""
     while b"\r\n\r\n" not in received:
+        if len(received) > MAX_HEAD:
+            raise Refusal(BAD_REQUEST)
         more = connection.receive(65_536, IDLE_S)
         if not more:
             return None
         received += more
-        if len(received) > MAX_HEAD + MAX_BODY:
-            raise Refusal(BAD_REQUEST)
     head, _, rest = received.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ")

@@ -1,6 +1,6 @@
 """The relays and wall switches of a simulated Shelly: Switch.* and Input.*.
 
-Never decides about loads. Facts: shelly.md 4.1 and vendor page "Switch": ``was_on`` is the state before,
+Never decides about loads. Facts: vendor page "Switch" and captures: ``was_on`` is the state before,
 ``toggle_after`` flips back on the device's own timer, a Pro 2 has no meter and so no ``apower``.
 """
 

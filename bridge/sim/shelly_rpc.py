@@ -1,7 +1,7 @@
 """Shelly RPC without a network: errors, arguments, JSON, query strings, method lookup.
 
-Never touches a socket or a component. Facts: vendor pages "RPC Protocol", "Common Errors" and captures
-(reference shelly.md 1.1); texts marked "inferred" there are ours.
+Never touches a socket or a component. Facts: vendor pages "RPC Protocol", "Common Errors" and captures;
+the text of an error that nobody captured is ours.
 """
 
 from __future__ import annotations

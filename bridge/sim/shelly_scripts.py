@@ -1,16 +1,17 @@
 """The scripts of a simulated Shelly: stored, started, stopped, and their HTTP endpoints.
 
-Never pretends to have run a script: JavaScript is executed only by a ``runner`` that the caller brings (the
-tests bring one built on QuickJS); without it an endpoint answers 500. Facts: shelly.md 2.
+Never pretends to have run a script: JavaScript is executed only by a ``runner`` that the caller brings;
+without it an endpoint answers 500. Facts: vendor pages "Script", "Scripts Overview", deployment guide.
 """
 
 from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional
 
-from bridge.sim.shelly_board import Board, Timer
+from bridge.sim.shelly_board import Board
+from bridge.sim.shelly_engine import Answer, Runner, ScriptCrash, ScriptHost, ScriptRun
 from bridge.sim.shelly_rpc import (
     EXHAUSTED,
     FAILED_PRECONDITION,
@@ -29,39 +30,6 @@ MAX_IN_FLIGHT = 5  # requests to script endpoints at once; the real number behin
 BOOT_DELAY_S = 0.5  # scripts start this long after boot (1.3.0)
 CODE_PAGE = 1024  # characters that one Script.GetCode returns
 ENDPOINT = re.compile(r"""HTTPServer\s*\.\s*registerEndpoint\s*\(\s*["']([^"']+)["']""")
-
-Answer = Tuple[int, List[Tuple[str, str]], str]  # code, headers, body
-
-
-class ScriptCrash(Exception):
-    """An exception that the script did not catch; it ends the script, as on the device."""
-
-
-class ScriptHost(NamedTuple):
-    """What a running script may do on its device."""
-
-    script_id: int
-    call: Callable[[str, Any], Mapping[str, Any]]  # (method, params) -> {"result"} or {"error"}
-    component: Callable[[str], Optional[Mapping[str, Any]]]  # key -> {"status", "config"} or None
-    set_value: Callable[[str, Any], None]  # Virtual handle's setValue; raises RpcError
-    later: Callable[[float, Callable[[], None]], Timer]  # one-shot timer, seconds of the device's clock
-    log: Callable[[str], None]
-
-
-class ScriptRun(Protocol):
-    """A script that is running; a runner returns one. Each method may raise ScriptCrash."""
-
-    def http(self, name: str, request: Mapping[str, Any]) -> Optional[Answer]:
-        """Answer a request {method, query, headers, body}; None when the endpoint is not registered."""
-
-    def eval(self, code: str) -> str:
-        """Evaluate an expression in the script and return its value as text."""
-
-    def stop(self) -> None:
-        """End the script and free its engine."""
-
-
-Runner = Callable[[str, ScriptHost], ScriptRun]
 
 
 class Script:
@@ -158,8 +126,17 @@ class Scripts:
     def _launch(self, script: Script) -> None:
         if self._runner is None:
             return
+        host = self._host(script.number)
+        guarded = host._replace(
+            later=lambda delay_s, job: host.later(delay_s, partial(self._guard, script, job)))
         try:
-            script.run = self._runner(script.code, self._host(script.number))
+            script.run = self._runner(script.code, guarded)
+        except ScriptCrash as crash:
+            self._crashed(script, crash)
+
+    def _guard(self, script: Script, job: Callable[[], None]) -> None:
+        try:
+            job()
         except ScriptCrash as crash:
             self._crashed(script, crash)
 

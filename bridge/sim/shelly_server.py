@@ -1,7 +1,8 @@
 """The network side of a simulated Shelly: listener, connections, channels, WebSocket sessions.
 
 Never knows a method or a value. One thread accepts, one thread serves each connection; at most six HTTP
-calls are open at once and a seventh has the oldest closed with 400 (shelly.md 1.4).
+calls are open at once and a seventh has the oldest closed with 400 (vendor page
+"RPC Channels"; which one goes is heritage of its RPC library).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
@@ -48,7 +50,9 @@ class Server:
         self._stopping = threading.Event()
         self._one_task = threading.Lock()
         self._lock = threading.Lock()
+        self._port_lock = threading.Lock()
         self._listener: Optional[socket.socket] = None
+        self._acceptor: Optional[threading.Thread] = None
         self._connections: Set[Connection] = set()
         self._sessions: List[Session] = []
         self._channels = Channels()
@@ -63,7 +67,8 @@ class Server:
     def stop(self) -> None:
         """Close everything and wait for the threads."""
         self._stopping.set()
-        self._close_listener()
+        with self._port_lock:
+            self._close_listener()
         self.drop_all(reset=False)
         for thread in tuple(self._threads):
             if thread is not threading.current_thread():
@@ -71,16 +76,18 @@ class Server:
 
     def listen(self) -> None:
         """Accept connections."""
-        listener = self._listener
-        if listener is not None and not self._stopping.is_set():
-            listener.listen(BACKLOG)
-            self._spawn(lambda: self._accept(listener))
+        with self._port_lock:
+            listener = self._listener
+            if listener is not None and self._acceptor is None and not self._stopping.is_set():
+                listener.listen(BACKLOG)
+                self._acceptor = self._spawn(partial(self._accept, listener))
 
     def refuse(self) -> None:
         """Refuse connections from now on, keeping the port reserved: bound, but nobody listens."""
-        self._close_listener()
-        if not self._stopping.is_set():
-            self._bind()
+        with self._port_lock:
+            self._close_listener()
+            if not self._stopping.is_set():
+                self._bind()
 
     def drop_all(self, reset: bool) -> None:
         """End every connection."""
@@ -112,18 +119,20 @@ class Server:
 
     def _close_listener(self) -> None:
         listener, self._listener = self._listener, None
-        if listener is not None:
-            try:
+        acceptor, self._acceptor = self._acceptor, None
+        if listener is None:
+            return
+        if acceptor is not None:
+            with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)  # wakes accept
-            except OSError:
-                listener.close()
-                return
-            listener.close()
+            acceptor.join(JOIN_S)  # before its file number is given to another socket
+        listener.close()
 
-    def _spawn(self, job: Callable[[], None]) -> None:
+    def _spawn(self, job: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=lambda: self._run(job), daemon=True)
         self._threads.add(thread)
         thread.start()
+        return thread
 
     def _run(self, job: Callable[[], None]) -> None:
         try:
@@ -210,11 +219,11 @@ class Server:
             connection.send(Response(status, b"", headers=()).encode())
             connection.finish(drain=False)
             return
+        if self._faults.take("ws_drop") is not None:
+            connection.send(_upgraded(request))
+            return
         counters, board = self._device.board.counters, self._device.board
         session = Session(connection, self._device, self._faults, self._wait_turn, self.client_replies.append)
-        connection.send(_upgraded(request))
-        if self._faults.take("ws_drop") is not None:
-            return
         with counters.lock:
             counters.ws_connections += 1
             counters.open_ws += 1
@@ -222,6 +231,7 @@ class Server:
         with board.turn():
             board.listeners.append(session)
         try:
+            connection.send(_upgraded(request))
             session.run(request.rest)
         finally:
             with board.turn():

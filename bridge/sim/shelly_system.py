@@ -1,6 +1,6 @@
 """The services every Shelly has: Shelly.*, Sys.* and what GetDeviceInfo tells.
 
-Never writes a value. Facts: vendor pages "Shelly", "Sys", captures (shelly.md 1.5, 1.6, 3, 5); memory figures
+Never writes a value. Facts: vendor pages "Shelly", "Sys", captures; memory figures
 are those of a Pro 2PM at 1.7.5. Virtual components are listed by Shelly.GetComponents alone, page by page;
 a page ends by size, so that 8 of 10 short-named numbers fit.
 """

@@ -1,7 +1,7 @@
 """One WebSocket client of a simulated Shelly.
 
-Never answers to anything but the rules of shelly.md 1.2: text frames, no authentication at the upgrade; each
-frame carries its own ``auth``; notifications only for a client that has sent a frame with a ``src``.
+Never goes beyond vendor pages "RPC Protocol" and "Notifications": text frames, no authentication at the
+upgrade; each frame carries its own ``auth``; notifications only for a client that has sent a ``src``.
 """
 
 from __future__ import annotations

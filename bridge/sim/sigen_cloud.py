@@ -6,9 +6,11 @@ clock that it is given. Plain HTTP; made for tests, demonstrations and other peo
 
 from __future__ import annotations
 
+import socket
 import threading
+from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
 from bridge.clock import Clock
 from bridge.sim.sigen_cloud_bodies import DOUBLE_STANDARD, SCENARIOS, Five, flow_of
@@ -19,6 +21,7 @@ from bridge.sim.sigen_cloud_world import Account, App, Station, World
 BODY_MAX = 1024 * 1024
 IDLE_S = 30.0  # an idle keep-alive connection is dropped, as load balancers do
 HANG_S = 60.0  # a hanging call ends at the latest then, or when the simulator stops
+LOG_MAX = 20_000  # requests remembered; the simulator may run for days
 DEFAULT_APPS = (App(),)
 DEFAULT_ACCOUNTS = (Account(),)
 
@@ -59,10 +62,10 @@ class SigenCloudSim:
         self.service = Service(self.world, self._flow)
         self.service.double = frozenset(double)
         self.faults = FaultPlan()
-        self.log: List[Entry] = []
+        self.log: Deque[Entry] = deque(maxlen=LOG_MAX)
         self._turn = threading.Lock()
         self._stopping = threading.Event()
-        self._server: Optional[ThreadingHTTPServer] = None
+        self._server: Optional[CloudServer] = None
         self._thread: Optional[threading.Thread] = None
 
     def start(self) -> "SigenCloudSim":
@@ -84,6 +87,7 @@ class SigenCloudSim:
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._server.server_close()
+            self._server.cut_all()
             self._thread.join(5.0)
             self._server = self._thread = None
 
@@ -116,7 +120,7 @@ class SigenCloudSim:
         return [entry.mono for entry in self.log if entry.endpoint == endpoint]
 
     def fail(self, endpoint: str, kind: str, times: int = 1, **details: Any) -> None:
-        """Let the next ``times`` calls of ``endpoint`` ("*" = any) meet a fault; 0 = until ``faults.clear``."""
+        """Let the next ``times`` calls of ``endpoint`` ("*" = any) meet a fault; 0 = until cleared."""
         self.faults.add(endpoint, Fault(kind, **details), times)
 
     def revoke_tokens(self) -> None:
@@ -174,6 +178,28 @@ class CloudServer(ThreadingHTTPServer):
     block_on_close = False
     allow_reuse_address = True
 
+    def __init__(self, address: Tuple[str, int], handler: Type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._open: Set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection: a cloud that is gone does not answer on old ones either."""
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close and forget a connection."""
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def cut_all(self) -> None:
+        """Break every connection."""
+        for connection in list(self._open):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the caller was faster
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stay silent: callers that go away in the middle are what the tests are about."""
 
@@ -184,6 +210,7 @@ class CloudHandler(BaseHTTPRequestHandler):
     cloud: SigenCloudSim
     protocol_version = "HTTP/1.1"
     timeout = IDLE_S
+    disable_nagle_algorithm = True  # else every answer waits 40 ms for an acknowledgement
 
     def log_message(self, format: str, *args: Any) -> None:
         """Write no access log."""

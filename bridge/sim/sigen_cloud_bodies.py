@@ -6,7 +6,7 @@ Never invents a sign: kW, gridPower + = export, batteryPower + = charging (live 
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from bridge.sim.sigen_cloud_world import Station
 
@@ -61,8 +61,9 @@ def device_rows(station: Station, double: FrozenSet[str]) -> List[Dict[str, Any]
     """Return the devices of a station: one inverter, then batteries."""
     rows = []
     for index, serial in enumerate(station.serials):
-        attributes = {"ratedActivePower": 10.0, "maxActivePower": 10.0, "pvStringNumber": 2} if index == 0 else {
-            "ratedEnergy": 8.06}
+        attributes: Dict[str, Any] = {"ratedEnergy": 8.06}
+        if index == 0:
+            attributes = {"ratedActivePower": 10.0, "maxActivePower": 10.0, "pvStringNumber": 2}
         rows.append({
             "systemId": station.system_id, "serialNumber": serial,
             "deviceType": "Inverter" if index == 0 else "Battery", "status": "Normal", "pn": "100",
@@ -113,6 +114,3 @@ def envelope(code: int, msg: str, content: Any, now: float, double: FrozenSet[st
         {"code": code, "msg": msg, "timestamp": int(now), "data": content}, separators=(",", ":")
     )
     return json.dumps(text) if "envelope" in double else text
-
-
-FlowSource = Callable[[], Five]

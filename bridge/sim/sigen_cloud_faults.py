@@ -10,8 +10,8 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 # Agents of libraries and tools, which the web firewall in front of the real service refuses.
 LIBRARY_AGENTS = (
-    "python-requests", "python-urllib", "aiohttp", "httpx", "urllib3", "curl/", "wget/", "go-http-client",
-    "okhttp", "java/", "node-fetch", "axios", "libwww", "shelly",
+    "python-requests", "python-urllib", "aiohttp", "httpx", "urllib3", "curl/", "wget/",
+    "go-http-client", "okhttp", "java/", "node-fetch", "axios", "libwww", "shelly",
 )
 KINDS = (
     "status", "waf", "code", "null", "empty", "page", "garbage", "truncated", "not-object",
@@ -24,7 +24,7 @@ HTML_BLOCK = (
 
 
 class Fault(NamedTuple):
-    """One kind of trouble; ``status``, ``code``, ``retry_after`` and ``interval_s`` as the kind needs them."""
+    """One kind of trouble; the other fields as the kind needs them."""
 
     kind: str
     status: int = 500

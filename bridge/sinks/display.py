@@ -17,8 +17,7 @@ Shown = Union[int, float]
 class DisplayRow(NamedTuple):
     """One number on the Shelly; ``offset`` counts from the first id, ``lo``/``hi`` are its range.
 
-    A value is ``sign`` times the Reading's ``field`` with ``digits`` decimals. ``view`` is read-only
-    on the device (label, progressbar), so a finger on the screen cannot change it.
+    A value is ``sign`` times the Reading's ``field``, with one decimal or none (``digits``).
     """
 
     offset: int
@@ -34,15 +33,18 @@ class DisplayRow(NamedTuple):
     icon: Optional[str] = None
 
 
-ICONS = "https://api.iconify.design/mdi/"  # the S3 source names Material Design icons; a Shelly wants a URL
+# The S3 source names Material Design icons; a Shelly wants the URL of an SVG.
+ICON = "https://api.iconify.design/mdi/%s.svg"
+MOST = 100_000
+BAR, LABEL = "progressbar", "label"  # the two views that a finger on the screen cannot change
 
 DISPLAY = (
-    #          at field        sign digits     lo       hi  name       unit view          step icon
-    DisplayRow(0, "pv_w",      +1, 0,       0, 100_000, "PV",      "W", "progressbar", 1,   ICONS + "solar-power.svg"),
-    DisplayRow(1, "soc_pct",   +1, 1,       0,     100, "SOC",     "%", "progressbar", 0.1, ICONS + "battery-medium.svg"),
-    DisplayRow(2, "battery_w", +1, 0, -100_000, 100_000, "Battery", "W", "label",      1,   ICONS + "battery-charging.svg"),
-    DisplayRow(3, "grid_w",    -1, 0, -100_000, 100_000, "Grid",    "W", "label",      1,   ICONS + "transmission-tower.svg"),
-    DisplayRow(4, "load_w",    +1, 0,       0, 100_000, "Load",    "W", "progressbar", 1,   ICONS + "home-lightning-bolt.svg"),
+    #          at field       sign digits  lo    hi  name       unit view  step icon
+    DisplayRow(0, "pv_w",      +1, 0,     0, MOST, "PV",      "W", BAR,   1,   ICON % "solar-power"),
+    DisplayRow(1, "soc_pct",   +1, 1,     0,  100, "SOC",     "%", BAR,   0.1, ICON % "battery-medium"),
+    DisplayRow(2, "battery_w", +1, 0, -MOST, MOST, "Battery", "W", LABEL, 1,   ICON % "battery-charging"),
+    DisplayRow(3, "grid_w",    -1, 0, -MOST, MOST, "Grid",    "W", LABEL, 1,   ICON % "transmission-tower"),
+    DisplayRow(4, "load_w",    +1, 0,     0, MOST, "Load",    "W", BAR,   1,   ICON % "home-lightning-bolt"),
 )
 
 
@@ -52,16 +54,14 @@ def display_values(reading: Reading, first_id: int) -> Dict[int, Optional[Shown]
     PV, state of charge and load are never below 0. Upper limits are the component's business.
     """
     values: Dict[int, Optional[Shown]] = {}
-    for offset, field, sign, digits, lo, *_ in DISPLAY:
-        values[first_id + offset] = shown(getattr(reading, field), sign, digits, lo)
+    for row in DISPLAY:
+        amount = getattr(reading, row[1])
+        if amount is None or amount - amount != 0:  # NaN and infinities are nothing a display can hold
+            values[first_id + row[0]] = None
+            continue
+        if row[3]:
+            value: Shown = round(row[2] * amount * 10) / 10  # ten times cheaper than round(amount, 1)
+        else:
+            value = round(row[2] * amount)
+        values[first_id + row[0]] = 0 * value if value < 0 and row[4] == 0 else value
     return values
-
-
-def shown(amount: Optional[float], sign: int, digits: int, lo: float) -> Optional[Shown]:
-    """Return one amount as it is displayed; None for unknown or not finite, never -0."""
-    if amount is None or amount - amount != 0:  # NaN and infinities are not numbers a display can hold
-        return None
-    value = round(sign * amount, digits) if digits else round(sign * amount)
-    if lo == 0 and value < 0:
-        return 0.0 if digits else 0
-    return value or (0.0 if digits else 0)

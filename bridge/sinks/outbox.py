@@ -7,7 +7,7 @@ sink's failure (this and loop.py are the only places that catch every Exception)
 from __future__ import annotations
 
 import threading
-from typing import Optional, Protocol
+from typing import Any, Dict, Optional, Protocol
 
 from bridge.clock import Clock
 from bridge.errors import BridgeError
@@ -55,6 +55,15 @@ class Outbox:
     def name(self) -> str:
         """Return the sink's name."""
         return self.sink.name
+
+    def health(self) -> Dict[str, Any]:
+        """Return how the sink is, for the status page: ok is True while the last delivery worked."""
+        age_s = None if self.last_ok is None else round(self._clock.monotonic() - self.last_ok, 1)
+        return {
+            "name": self.name, "ok": self.last_ok is not None and self.last_error is None,
+            "error": self.last_error, "age_s": age_s, "offered": self.offered, "written": self.written,
+            "dropped": self.dropped, "errors": self.errors,
+        }
 
     def offer(self, reading: Reading) -> None:
         """Leave the newest reading to be written; an older one that waits is dropped."""

@@ -8,20 +8,21 @@ Facts: shelly.md 1.6 and section 2; DESIGN rulings 5, 6 and 8.
 from __future__ import annotations
 
 import logging
-from typing import List, Optional, Protocol, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Protocol, Sequence
 
 from bridge.clock import Clock
-from bridge.errors import BridgeError, LinkError, PeerError, RateLimited, Rejected, ShellyError
+from bridge.errors import BridgeError, RateLimited, Rejected, ShellyError
 from bridge.model import Reading
-from bridge.peers.shelly_components import AFTER_BOOT, Call, read_components
-from bridge.peers.shelly_rpc import News, Outcomes, Value
+from bridge.peers.shelly_components import AFTER_BOOT, read_components
+from bridge.peers.shelly_rpc import News, Outcomes, Pair
 from bridge.sinks.display import DISPLAY, display_values
-from bridge.sinks.shelly_cells import Cell, freshness_shown
-from bridge.sinks.shelly_pace import Pace, Patience
+from bridge.sinks.shelly_cells import Cell, Flag
+from bridge.sinks.shelly_pace import YOUNG_S, Pace, Patience
 
 VERIFY_PUSHED_S = 60.0  # over a WebSocket changes are pushed; this is for what a push does not tell
 VERIFY_POLLED_S = 10.0  # over HTTP a short reboot or another writer is seen only by asking
-AGAIN = -103, -105, -109  # refusals that last until the component changes
+VERIFY_TROUBLE_S = 1.5  # a component that was just lost may come back at once ...
+LASTING = (-103, -105, -109, 403, 404)  # ... because these refusals last until it changes
 
 
 class Client(Protocol):
@@ -29,12 +30,15 @@ class Client(Protocol):
 
     peer: str
     degraded: bool
-    transport: str
-    call: Call
+
+    @property
+    def transport(self) -> str: ...
 
     def open(self) -> bool: ...
 
-    def set_values(self, pairs: Sequence[Tuple[str, Value]]) -> Outcomes: ...
+    def call(self, method: str, params: Mapping[str, Any]) -> Any: ...
+
+    def set_values(self, pairs: Sequence[Pair]) -> Outcomes: ...
 
     def news(self) -> News: ...
 
@@ -56,21 +60,24 @@ class ShellySink:
         self._heartbeat_s = heartbeat_s
         self._adopt = adopt
         self._log = logging.getLogger("shelly")
-        self._numbers = [
-            (first_id + row.offset, Cell(f"number:{first_id + row.offset}", row.unit, 0 if row.digits else deadband_w))
-            for row in DISPLAY
-        ]
-        self._flag = Cell(freshness, None, 0) if freshness else None
-        self._cells = [cell for _, cell in self._numbers] + ([self._flag] if self._flag else [])
+        self._numbers = {}
+        for row in DISPLAY:
+            number = first_id + row.offset
+            self._numbers[number] = Cell(f"number:{number}", row.unit, 0 if row.digits else deadband_w)
+        self._cells = {cell.key: cell for cell in self._numbers.values()}
+        self._flag_cell: Optional[Cell] = None
+        if freshness:
+            self._flag_cell = self._cells[freshness] = Cell(freshness, None, 0)
+            self._flag = Flag(self._flag_cell.kind)
         self._pace = Pace()
         self._patience = Patience()
         self._synced = False
-        self._verify_at = 0.0
-        self._heartbeat_at = 0.0
+        self._verify_at = self._heartbeat_at = 0.0
+        self._trouble_since: Optional[float] = None
         self._other_writer = False
 
     def write(self, reading: Reading) -> None:
-        """Bring the device up to date with a reading; raises BridgeError, at most a time-out later.
+        """Bring the device up to date with a reading; raises BridgeError, at most some time-outs later.
 
         While the device is down or refuses, it is tried about once a second or less; calls in between
         raise the last error again without touching the network.
@@ -78,7 +85,7 @@ class ShellySink:
         now = self._clock.monotonic()
         self._patience.check(now)
         try:
-            self._write(reading, now)
+            self._bring_up_to_date(reading, now)
         except RateLimited:
             self._pace.slow(now)
             raise
@@ -92,15 +99,12 @@ class ShellySink:
         """Let go of the device; the last numbers stay on its screen."""
         self._client.close()
 
-    def _write(self, reading: Reading, now: float) -> None:
-        fresh = self._client.open()
-        if fresh or not self._synced:
-            self._sync(now)
-            if self._client.degraded:
-                self._pace.slow(now)  # do not fall from one WebSocket to five connections a second
+    def _bring_up_to_date(self, reading: Reading, now: float) -> None:
+        if self._client.open() or not self._synced:
+            self._start_over(now)
         else:
             self._listen(now)
-        if not any(cell.ours for _, cell in self._numbers):
+        if not any(cell.ours for cell in self._numbers.values()):
             raise ShellyError(
                 f"{self._client.peer}: none of number:{self._first_id}..{self._first_id + 4} can be written;"
                 " run: sigen-bridge shelly setup"
@@ -110,96 +114,113 @@ class ShellySink:
         all_again = now >= self._heartbeat_at
         pairs = self._changes(reading, now, all_again)
         if pairs:
-            self._learn(pairs, self._client.set_values(pairs), now)
+            self._learn(self._client.set_values(pairs), dict(pairs), now)
         if all_again and reading.valid:
             self._heartbeat_at = now + self._heartbeat_s
+
+    def _start_over(self, now: float) -> None:
+        """After a new connection: read the components and take every value on the device as unknown."""
+        self._read_components(now)
+        for cell in self._cells.values():
+            cell.on_device = None
+        if self._client.degraded:
+            self._pace.slow(now)  # do not fall from one WebSocket to five connections a second
+            self._pace.allow(now)
+        self._synced = True
 
     def _listen(self, now: float) -> None:
         """Take in what the device says unasked, and look at the components now and then."""
         news = self._client.news()
         for key, value in news.values:
-            self._overwritten(key, value)
+            if key in self._cells:
+                self._overwritten(self._cells[key], value)
         if now >= self._verify_at or news.reconfigured:
             self._verify(now)
 
-    def _sync(self, now: float) -> None:
-        """After a new connection: read the components and take every value on the device as unknown."""
-        self._read_components(now)
-        for cell in self._cells:
-            cell.on_device = None
-        self._synced = True
-
     def _verify(self, now: float) -> None:
         """Compare what stands on the device with what we wrote: a reboot or another writer shows."""
-        before = [(cell, cell.on_device) for cell in self._cells if cell.ours]
         self._read_components(now)
-        if any(cell.source in AFTER_BOOT for cell, known in before if known is not None):
-            for cell in self._cells:
+        written = [cell for cell in self._cells.values() if cell.on_device is not None]
+        if any(cell.source in AFTER_BOOT for cell in written):
+            for cell in written:
                 cell.on_device = None
             return
-        for cell, known in before:
-            if known is not None and cell.shown != known:
-                self._overwritten(cell.key, cell.shown)
+        for cell in written:
+            self._overwritten(cell, cell.shown)
 
     def _read_components(self, now: float) -> None:
+        found = read_components(self._client.call, list(self._cells))
+        for cell in self._cells.values():
+            standing = cell.update(found.get(cell.key), self._adopt)
+            if standing:
+                self._log.warning("%s", standing)
         self._verify_at = now + (VERIFY_PUSHED_S if self._client.transport == "ws" else VERIFY_POLLED_S)
-        found = read_components(self._client.call, [cell.key for cell in self._cells])
-        for cell in self._cells:
-            said = cell.update(found.get(cell.key), self._adopt)
-            if said:
-                self._log.warning("%s", said)
+        if all(cell.ours for cell in self._cells.values()):
+            self._trouble_since = None
+        else:
+            self._look_soon(now)
 
-    def _overwritten(self, key: str, value: object) -> None:
+    def _look_soon(self, now: float) -> None:
+        if self._trouble_since is None:
+            self._trouble_since = now
+        if now - self._trouble_since < YOUNG_S:
+            self._verify_at = min(self._verify_at, now + VERIFY_TROUBLE_S)
+
+    def _overwritten(self, cell: Cell, value: object) -> None:
         """Note a value that is not ours; the next round writes ours again."""
-        for cell in self._cells:
-            if cell.key == key and cell.ours and cell.on_device is not None and value != cell.on_device:
-                cell.on_device = None
-                if not self._other_writer:
-                    self._other_writer = True
-                    self._log.warning(
-                        "component=%s value=%s other_writer=yes action=\"written again; find who else writes it\"",
-                        key, str(value)[:40],
-                    )
+        if cell.on_device is None or value == cell.on_device:
+            return
+        cell.on_device = None
+        if not self._other_writer:
+            self._other_writer = True
+            self._log.warning(
+                'component=%s value=%s other_writer=yes action="find who else writes it"',
+                cell.key, str(value)[:40],
+            )
 
-    def _changes(self, reading: Reading, now: float, all_again: bool) -> List[Tuple[str, Value]]:
-        """Return what has to be set, all from this one reading; nothing but freshness when it is invalid."""
-        pairs: List[Tuple[str, Value]] = []
+    def _changes(self, reading: Reading, now: float, all_again: bool) -> List[Pair]:
+        """Return what has to be set, all from this one reading; no number when it is invalid."""
+        pairs: List[Pair] = []
         if reading.valid:
-            values = display_values(reading, self._first_id)
-            for number, cell in self._numbers:
-                wanted = values[number]
-                if wanted is None or not cell.ours:
+            for number, shown in display_values(reading, self._first_id).items():
+                cell = self._numbers[number]
+                if shown is None or not cell.ours or (shown == cell.on_device and not all_again):
                     continue
-                wanted, said = cell.clamped(wanted)
-                if said:
-                    self._log.warning("%s", said)
+                wanted, clamped = cell.clamped(shown)
+                if clamped:
+                    self._log.warning("%s", clamped)
                 if all_again or cell.differs(wanted):
                     pairs.append((cell.key, wanted))
-        flag = self._flag
+        flag = self._flag_cell
         if flag is not None and flag.ours:
-            text = freshness_shown(flag.kind, reading, now)
-            if all_again or text != flag.on_device:
-                pairs.append((flag.key, text))
+            said = self._flag.wanted(reading, now)
+            if all_again or said != flag.on_device:
+                pairs.append((flag.key, said))
         return pairs
 
-    def _learn(self, pairs: Sequence[Tuple[str, Value]], outcomes: Outcomes, now: float) -> None:
-        """Keep what was accepted; a lasting refusal stops that component, another one is raised."""
+    def _learn(self, outcomes: Outcomes, values: Mapping[str, Any], now: float) -> None:
+        """Keep what was accepted; a lasting refusal stops that component, any other one is raised."""
         trouble: Optional[BridgeError] = None
-        cells = {cell.key: cell for cell in self._cells}
-        for key, value in pairs:
-            if key not in outcomes:
-                continue
-            error = outcomes[key]
-            cell = cells[key]
+        for key, error in outcomes.items():
+            cell = self._cells[key]
             if error is None:
-                cell.on_device = value
-            elif isinstance(error, Rejected) and error.code in AGAIN:
-                cell.on_device = None
-                self._log.warning("%s", cell.refused(error))
+                cell.accepted(values[key])
+            elif isinstance(error, Rejected) and error.code in LASTING:
+                line = cell.refused(error)
+                if line:
+                    self._log.warning("%s", line)
+                self._look_soon(now)
             else:
                 cell.on_device = None
                 trouble = error
-        if trouble is None:
-            self._pace.good(now)
-        elif isinstance(trouble, (LinkError, PeerError)):
+        if trouble is not None:
             raise trouble
+        self._pace.good(now)
+
+
+def make_sink(settings: Any, client: Client, clock: Clock) -> ShellySink:
+    """Return the sink that the settings describe; does not connect."""
+    return ShellySink(
+        client, settings["shelly.first_id"], clock, settings["shelly.heartbeat_s"],
+        settings["shelly.deadband_w"], settings["shelly.freshness"] or None, settings["shelly.adopt"],
+    )

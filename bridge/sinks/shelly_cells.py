@@ -14,6 +14,7 @@ from bridge.peers.shelly_rpc import Value
 FRESH_S = 30.0  # older readings (cloud, MQTT) show their age in minutes
 TEXT_MOST = 120  # characters; a text component takes 255
 STALE = "stale: "
+CALM_S = 30.0  # a reason that changes each second (an age in it) is not worth a write each second
 
 
 class Cell:
@@ -27,33 +28,39 @@ class Cell:
         self.kind = key.partition(":")[0]
         self.ours = False
         self.on_device: Optional[Value] = None
-        self.shown: Any = None  # value and source as last read
+        self.shown: Any = None  # as last read
         self.source = ""
         self._unit = unit
         self._deadband = deadband
         self._lo: Optional[float] = None
         self._hi: Optional[float] = None
         self._clamped = False
-        self._reason: Optional[str] = None
+        self._refused = False
+        self._standing: Optional[str] = None
 
     def update(self, component: Optional[Component], adopt: bool) -> Optional[str]:
         """Take in what the device says of the component; returns a line when its standing has changed."""
         if component is None:
-            return self._stand(f"component={self.key} state=missing action=\"run sigen-bridge shelly setup\"")
+            return self._stand(f'component={self.key} state=missing action="run sigen-bridge shelly setup"')
         self.shown, self.source = component.value, component.source
         self._lo, self._hi = component.lo, component.hi
         why = None if adopt else not_ours(component, self._unit)
         if why is not None:
-            return self._stand(
-                f"component={self.key} state=left_alone reason=\"{why}\" action=\"another shelly.first_id or shelly.adopt\""
-            )
+            todo = "set shelly.first_id to five free ones, or shelly.adopt"
+            return self._stand(f'component={self.key} state=left_alone reason="{why}" action="{todo}"')
         return self._stand(None)
 
-    def refused(self, error: Exception) -> str:
-        """Stop writing the component until it is read again; returns the line to log."""
+    def accepted(self, value: Value) -> None:
+        """Note that the device took a value."""
+        self.on_device = value
+        self._refused = False
+
+    def refused(self, error: Exception) -> Optional[str]:
+        """Stop writing the component until it is read again; returns a line the first time."""
         self.ours = False
-        self._reason = f"component={self.key} state=refused error=\"{error}\""
-        return self._reason
+        self.on_device = None
+        first, self._refused = not self._refused, True
+        return f'component={self.key} state=refused error="{error}"' if first else None
 
     def differs(self, wanted: Value) -> bool:
         """Say whether a number is far enough from what the device shows."""
@@ -71,32 +78,42 @@ class Cell:
             value = self._lo
         if self._hi is not None and value > self._hi:
             value = self._hi
-        if value == wanted or self._clamped:
+        if value is wanted or self._clamped:
             return value, None
         self._clamped = True
-        return value, (
-            f"component={self.key} value={wanted} clamped_to={value} action=\"run sigen-bridge shelly setup to widen it\""
-        )
+        todo = "run sigen-bridge shelly setup to widen its range"
+        return value, f'component={self.key} value={wanted} clamped_to={value} action="{todo}"'
 
-    def _stand(self, reason: Optional[str]) -> Optional[str]:
-        news = reason if reason is not None and reason != self._reason else None
-        self.ours = reason is None
-        self._reason = reason
+    def _stand(self, standing: Optional[str]) -> Optional[str]:
+        news = standing if standing != self._standing else None
+        self._standing = standing
+        self.ours = standing is None
         if not self.ours:
             self.on_device = None
         return news
 
 
-def freshness_shown(kind: str, reading: Reading, now: float) -> Value:
-    """Return what a freshness component of this kind shows: source and age, or stale and why.
+class Flag:
+    """What the freshness component of this kind ("text", "boolean") is to show."""
 
-    A boolean is true while the reading is valid.
-    """
-    if kind == "boolean":
-        return reading.valid
-    if not reading.valid:
-        return (STALE + (reading.reason or "no reading"))[:TEXT_MOST]
-    age_s = now - reading.mono
-    if age_s < FRESH_S:
-        return f"live {reading.source}"[:TEXT_MOST]
-    return f"{reading.source}, {age_s / 60:.0f} min old"[:TEXT_MOST]
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._stale: Optional[str] = None
+        self._said_at = 0.0
+
+    def wanted(self, reading: Reading, now: float) -> Value:
+        """Return source and age, or stale and why; for a boolean true while the reading is valid."""
+        if self._kind == "boolean":
+            return reading.valid
+        if not reading.valid:
+            return self._stale_text(reading.reason or "no reading", now)
+        self._stale = None
+        age_s = now - reading.mono
+        if age_s < FRESH_S:
+            return f"live {reading.source}"[:TEXT_MOST]
+        return f"{reading.source}, {age_s / 60:.0f} min old"[:TEXT_MOST]
+
+    def _stale_text(self, reason: str, now: float) -> str:
+        if self._stale is None or now - self._said_at >= CALM_S:
+            self._stale, self._said_at = (STALE + reason)[:TEXT_MOST], now
+        return self._stale

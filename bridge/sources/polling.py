@@ -16,6 +16,7 @@ TURN_S = 5.0  # how often a block comes round that does not fit into every cycle
 SLOW_S = 60.0  # and one whose rows are of no use every second on an expensive line
 REPROBE_RECONNECT_S = 3600.0  # a missing register is asked for at most once an hour
 REPROBE_S = 86400.0
+NEVER = float("-inf")
 
 
 class Slot:
@@ -25,7 +26,7 @@ class Slot:
 
     def __init__(self, block: Block, essential: bool, slow: bool) -> None:
         self.block, self.essential, self.slow = block, essential, slow
-        self.asked_at = float("-inf")
+        self.asked_at = NEVER
 
 
 class Polling:
@@ -68,7 +69,7 @@ class Polling:
         if len(late) > self._budget:
             if self._budget == 1:  # one request a cycle: the others take their turn, then back to the first
                 turns = [slot for slot in late if not slot.essential and now - slot.asked_at >= TURN_S - 0.5]
-                late = turns[:1] or late
+                late = late if late[0].asked_at == NEVER else turns[:1] or late
             late = late[:self._budget]
         for slot in late:
             slot.asked_at = now

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import quickjs
 
+from bridge.sim.shelly_engine import ScriptCrash
 from bridge.sim.shelly_rpc import RpcError
-from bridge.sim.shelly_scripts import ScriptCrash
 
 ANSWER_S = 10.0  # a script that needs longer for a turn hangs
 
@@ -81,7 +81,9 @@ function __http(name, requestText) {
   if (!callback) return "null";
   __answer = null;
   var response = { code: 200, body: "", headers: [],
-    send: function () { __answer = { code: response.code, body: response.body, headers: response.headers }; } };
+    send: function () {
+      __answer = { code: response.code, body: response.body, headers: response.headers };
+    } };
   callback(JSON.parse(requestText), response);
   __drain();
   return JSON.stringify(__answer || { code: 500, body: "the script sent no answer", headers: [] });
@@ -124,8 +126,9 @@ class QuickJsRun:
     def _boot(self, code):
         context = quickjs.Context()
         context.set("__scriptId", self._host.script_id)
-        for name, function in (("__call", self._call), ("__component", self._component), ("__later", self._later),
-                               ("__setValue", self._set_value), ("__print", self._host.log)):
+        for name, function in (("__call", self._call), ("__component", self._component),
+                               ("__later", self._later), ("__setValue", self._set_value),
+                               ("__print", self._host.log)):
             context.add_callable(name, function)
         context.eval(PRELUDE)
         self._context = context

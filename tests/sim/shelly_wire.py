@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import struct
+import time
 
 TIMEOUT_S = 5.0
 HA2_FRAME = hashlib.sha256(b"dummy_method:dummy_uri").hexdigest()
@@ -50,10 +51,19 @@ class Reply:
         lines = head.decode("latin-1").split("\r\n")
         self.raw = raw
         self.status = int(lines[0].split(" ")[1])
-        self.headers = dict(line.lower().split(": ", 1) for line in lines[1:])
+        fields = (line.split(": ", 1) for line in lines[1:])
+        self.headers = {name.lower(): value for name, value in fields}
 
     def json(self):
         return json.loads(self.body)
+
+
+def wait_until(condition):
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + 3
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
 
 
 def request_bytes(verb, target, body=None, headers=()):

@@ -57,7 +57,7 @@ def test_every_second_differs_from_the_one_before(seconds, seed):
     assert all(one.load_w != other.load_w for one, other in zip(states, states[1:]))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(TIMES, st.integers(min_value=0, max_value=10_000))
 def test_truth_of_a_time_does_not_depend_on_what_was_asked_before(seconds, seed):
     wanderer = Home(seed)

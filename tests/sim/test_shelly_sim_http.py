@@ -1,15 +1,14 @@
-"""HTTP of the Shelly simulator against the facts of shelly.md 1.1 and 1.4, on the raw wire."""
+"""HTTP of the Shelly simulator on the raw wire, against what the vendor documents and captures show."""
 
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
-from shelly_wire import ask, call, connect, exchange, get, read_all, request_bytes
 
 from bridge.clock import Clock
 from bridge.sim.shelly import ShellySim, s3_components
+from tests.sim.shelly_wire import ask, call, connect, exchange, get, read_all, request_bytes, wait_until
 
 
 @pytest.fixture
@@ -68,7 +67,8 @@ def test_query_values_are_json_literals_or_text_and_dotted_keys_nest(sim):
     reply = get(sim, "/rpc/Sys.SetConfig?config.device.name=Some+Name")
     assert reply.json() == {"restart_required": False}
     assert get(sim, "/shelly").json()["name"] == "Some Name"
-    found = get(sim, "/rpc/Shelly.GetComponents?keys=%5B%22number:203%22%5D&include=%5B%22config%22%5D").json()
+    query = "keys=%5B%22number:203%22%5D&include=%5B%22config%22%5D"
+    found = get(sim, f"/rpc/Shelly.GetComponents?{query}").json()
     assert [item["key"] for item in found["components"]] == ["number:203"]
     assert "status" not in found["components"][0]
 
@@ -144,13 +144,6 @@ def hold_calls(sim, count):
         held.append(sock)
         wait_until(lambda number=number: sim.counters.http_requests == number + 1)
     return held
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 3
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 def test_seventh_channel_evicts_the_oldest_with_400(sim):

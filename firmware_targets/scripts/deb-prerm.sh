@@ -1,0 +1,12 @@
+#!/bin/sh
+# Stop the services before their program goes, and remove what the installation compiled.
+set -e
+root="${DPKG_ROOT:-}"
+
+if [ "$1" = remove ] && [ -d /run/systemd/system ] && [ -z "$root" ]; then
+	systemctl disable --now sigen-bridge-tariff.timer sigen-bridge.service >/dev/null 2>&1 || true
+fi
+for package in @PACKAGES@; do
+	sh "$root/usr/lib/sigen-bridge/bytecode" remove "$package"
+done
+exit 0

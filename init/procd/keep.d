@@ -1,0 +1,2 @@
+/etc/config/sigen-bridge*
+/etc/sigen-bridge/
