@@ -67,8 +67,9 @@ class Limiter:
     ) -> None:
         """Reserve one call, on disk and before it is made; waits up to ``patience_s`` for its turn.
 
-        Only pacing is waited for, never the endpoint's period or a hold: a reader must not stand still. With ``guard_s`` the endpoint is held from this moment on, so that a crash before the answer cannot
-        lead to a second try. Raises RateLimited with the seconds left when it would take longer.
+        Only pacing is waited for, never the endpoint's period or a hold: a reader must not stand still.
+        With ``guard_s`` the endpoint is held from this moment on, so that a crash before the answer cannot
+        lead to a second try. Raises RateLimited with the seconds left.
         """
         while True:
             with self._exclusive():

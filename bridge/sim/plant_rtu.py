@@ -166,7 +166,7 @@ class RtuLine:
                 self._put(line, fresh, start)
             start += len(fresh) * self._byte_s
             self._wait_until(start + self._silence_s)
-        frame = rtu_frame(self._damaged(heard))
+        frame = rtu_frame(self._damaged(heard)) if self._same_speed(line) else None
         if frame is None:
             self._station.counters.line_errors += 1
         elif self._station.arrived(LINE, frame):
@@ -174,6 +174,13 @@ class RtuLine:
                 self._answer(line, frame, start + self._silence_s + self._turnaround_s)
             finally:
                 self._station.finished()
+
+    def _same_speed(self, line: int) -> bool:
+        """Say whether the client set the line's baud rate; the two ends of a pty share the setting.
+
+        A fresh pty says 38400: who opens it without setting a speed is heard at that.
+        """
+        return termios.tcgetattr(line)[5] == _speed(self._baud)
 
     def _answer(self, line: int, frame: Frame, at: float) -> None:
         reaction, pdu = self._station.handle(LINE, frame, self._previous, rtu_bytes)

@@ -6,21 +6,17 @@ clock that it is given. Plain HTTP; made for tests, demonstrations and other peo
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections import deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Type
+from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
 from bridge.clock import Clock
 from bridge.sim.sigen_cloud_bodies import DOUBLE_STANDARD, SCENARIOS, Five, flow_of
-from bridge.sim.sigen_cloud_faults import Answer, Fault, FaultPlan, blocked, damaged, is_library
+from bridge.sim.sigen_cloud_faults import Answer, Fault, FaultPlan, Outcome, blocked, damaged, is_library
 from bridge.sim.sigen_cloud_routes import Request, Service, route
+from bridge.sim.sigen_cloud_server import CloudServer
 from bridge.sim.sigen_cloud_world import Account, App, Station, World
 
-BODY_MAX = 1024 * 1024
-IDLE_S = 30.0  # an idle keep-alive connection is dropped, as load balancers do
-HANG_S = 60.0  # a hanging call ends at the latest then, or when the simulator stops
 LOG_MAX = 20_000  # requests remembered; the simulator may run for days
 DEFAULT_APPS = (App(),)
 DEFAULT_ACCOUNTS = (Account(),)
@@ -71,12 +67,7 @@ class SigenCloudSim:
     def start(self) -> "SigenCloudSim":
         """Open the port; raises OSError when it is taken."""
         self._stopping.clear()
-        sim = self
-
-        class Handler(CloudHandler):
-            cloud = sim
-
-        self._server = CloudServer((self._host, self._port), Handler)
+        self._server = CloudServer((self._host, self._port), self.handle, self._stopping)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
         return self
@@ -135,16 +126,12 @@ class SigenCloudSim:
         """Let an endpoint not exist (404) or not take its method (405), as one of two spellings may not."""
         self.service.disabled[endpoint] = status
 
-    def stopping(self, seconds: float) -> bool:
-        """Wait in real time; True when the simulator stops meanwhile."""
-        return self._stopping.wait(seconds)
-
     def _flow(self) -> Mapping[str, Any]:
         if self.flow_override is not None:
             return self.flow_override
         return flow_of(self.values()) if self.values is not None else SCENARIOS[self.scenario]
 
-    def handle(self, request: Request) -> "Outcome":
+    def handle(self, request: Request) -> Outcome:
         """Judge one request; faults and firewall stand in front of the service."""
         endpoint, _ids = route(request.method, request.target)
         with self._turn:
@@ -162,90 +149,3 @@ class SigenCloudSim:
                 answer.status, answer.code, agent, dict(request.headers), request.body,
             ))
         return Outcome(answer, fault)
-
-
-class Outcome(NamedTuple):
-    """An answer and the fault its sending meets."""
-
-    answer: Answer
-    fault: Optional[Fault]
-
-
-class CloudServer(ThreadingHTTPServer):
-    """One thread a connection; none outlives the process."""
-
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_address = True
-
-    def __init__(self, address: Tuple[str, int], handler: Type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(address, handler)
-        self._open: Set[socket.socket] = set()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember the connection: a cloud that is gone does not answer on old ones either."""
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Close and forget a connection."""
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def cut_all(self) -> None:
-        """Break every connection."""
-        for connection in list(self._open):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # the caller was faster
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay silent: callers that go away in the middle are what the tests are about."""
-
-
-class CloudHandler(BaseHTTPRequestHandler):
-    """Reads a request, lets the simulator judge it, sends the answer or spoils it."""
-
-    cloud: SigenCloudSim
-    protocol_version = "HTTP/1.1"
-    timeout = IDLE_S
-    disable_nagle_algorithm = True  # else every answer waits 40 ms for an acknowledgement
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Write no access log."""
-
-    def _serve(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        size = int(length) if length.isdigit() else BODY_MAX + 1
-        if size > BODY_MAX:
-            self.send_error(413)
-            return
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        outcome = self.cloud.handle(Request(self.command, self.path, headers, self.rfile.read(size)))
-        fault = outcome.fault
-        if fault is not None and fault.kind in ("hang", "drop"):
-            if fault.kind == "hang":
-                self.cloud.stopping(HANG_S)
-            self.close_connection = True
-            return
-        self._send(outcome.answer, fault)
-
-    def _send(self, answer: Answer, fault: Optional[Fault]) -> None:
-        content = answer.text.encode("utf-8")
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(content)))
-        for name, text in answer.headers:
-            self.send_header(name, text)
-        self.end_headers()
-        if fault is None or fault.kind != "slow":
-            self.wfile.write(content)
-            return
-        for index in range(len(content)):
-            if self.cloud.stopping(fault.interval_s):
-                return
-            self.wfile.write(content[index:index + 1])
-            self.wfile.flush()
-
-    do_GET = do_POST = do_PUT = do_DELETE = _serve

@@ -44,6 +44,13 @@ class Answer(NamedTuple):
     headers: Tuple[Tuple[str, str], ...] = ()
 
 
+class Outcome(NamedTuple):
+    """An answer and the fault its sending meets."""
+
+    answer: Answer
+    fault: Optional[Fault]
+
+
 class FaultPlan:
     """Faults waiting for calls, by endpoint ("*" = any), each for a number of calls (0 = until cleared)."""
 

@@ -232,7 +232,7 @@ def test_repeated_424_backs_off_for_hours_but_not_for_ever(bench):
     assert gaps[:3] == [1800, 3600, 7200] and max(gaps) <= 6 * 3600 + 300 and len(times) < 13
     bench.sim.faults.clear()
     bench.clock.advance(6 * 3600)
-    assert client.energy_flow() == FLOW
+    assert bench.client().energy_flow() == FLOW
 
 
 def test_another_client_that_uses_up_the_budget_is_noticed(tmp_path, bench):

@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+import termios
 import time
 import tty
 
@@ -60,9 +61,12 @@ class Wire:
 class SerialWire:
     """The client's end of a simulated RS485 line; ``read`` notes when each piece came."""
 
-    def __init__(self, path):
+    def __init__(self, path, baud=38400):
         self.descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(self.descriptor)
+        attributes = termios.tcgetattr(self.descriptor)
+        attributes[4] = attributes[5] = getattr(termios, f"B{baud}")
+        termios.tcsetattr(self.descriptor, termios.TCSANOW, attributes)
         self.pieces = []
 
     def __enter__(self):
@@ -72,10 +76,11 @@ class SerialWire:
         os.close(self.descriptor)
 
     def send(self, data):
-        """Put bytes on the line; return when."""
+        """Put bytes on the line; return when, at the earliest."""
         self.pieces = []
+        begun = time.monotonic()
         os.write(self.descriptor, data)
-        return time.monotonic()
+        return begun
 
     def read(self, count=1000, quiet_s=0.15):
         """Return bytes until there are ``count``, or none come for ``quiet_s``."""

@@ -120,7 +120,7 @@ def test_no_byte_comes_before_the_line_could_bring_it(clock, baud, turnaround_s,
     byte_s = 10 / baud
     silence_s = SILENCE_S if baud > 19200 else 3.5 * byte_s
     with PlantSim(clock, serial=True, unit=1, baud=baud, turnaround_s=turnaround_s) as plant, \
-            SerialWire(plant.tty) as wire:
+            SerialWire(plant.tty, baud) as wire:
         sent = wire.send(rtu(1, read_pdu(30000, count)))
         reply = wire.read(5 + 2 * count, quiet_s=0.5)
         assert len(reply) == 5 + 2 * count
@@ -131,6 +131,13 @@ def test_no_byte_comes_before_the_line_could_bring_it(clock, baud, turnaround_s,
             assert at >= begin + seen * byte_s - 0.0001
         assert wire.pieces[-1][0] <= begin + len(reply) * byte_s + SLACK_S
         assert len(wire.pieces) > 1 or len(reply) < 50  # in pieces, as from a UART
+
+
+def test_a_client_at_another_speed_is_not_understood(clock):
+    with PlantSim(clock, serial=True, unit=1, baud=9600) as plant, SerialWire(plant.tty, 38400) as wire:
+        wire.send(rtu(1, read_pdu(30000, 2)))
+        assert wire.read(9, quiet_s=0.2) == b""
+        assert plant.counters.line_errors == 1
 
 
 def test_two_block_cycle_takes_what_the_wire_limit_says(plant, wire):

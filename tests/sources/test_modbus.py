@@ -259,7 +259,7 @@ def serial_source(plant, unit, baud, **options):
     clock = Clock()
 
     def open_link(speed):
-        return BuiltinLink(RtuWire(plant.tty, speed, 0.08, clock.monotonic, clock.wait))
+        return BuiltinLink(RtuWire(plant.tty, speed, 0.2, clock.monotonic, clock.wait))
 
     line = Line(plant.tty, open_link, VENDOR, unit, baud)
     return SerialSource(line, lambda link, unit, baud: ModbusSource(
@@ -283,7 +283,7 @@ def test_a_serial_plant_is_found_wherever_it_answers(plant_unit, baud):
 
 
 def test_a_dead_line_says_what_was_tried():
-    with PlantSim(Clock(), serial=True, unit=1) as plant:
+    with PlantSim(Clock(), serial=True, unit=1) as plant:  # silent at every speed
         plant.fault("silent")
         _, line = serial_source(plant, 1, 38400)
         with pytest.raises(LinkError, match="1@38400, 247@38400.*COM 15/16"):
