@@ -47,7 +47,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._recent: Deque[bool] = deque(maxlen=WINDOW)
-        self._in_a_row = 0
+        self._in_a_row = self._lost = 0
         self.step = 0
 
     def note(self, timed_out: bool) -> bool:
@@ -55,10 +55,13 @@ class Pace:
         self._in_a_row = self._in_a_row + 1 if timed_out else 0
         if self._in_a_row >= 5:  # an outage: forget it, it says nothing about the device's patience
             self._recent.clear()
+            self._lost = 0
             changed, self.step = self.step != 0, 0
             return changed
+        if not timed_out and not self._lost and not self.step:
+            return False  # the usual case: nothing was lost lately
         self._recent.append(timed_out)
-        lost = sum(self._recent)
+        self._lost = lost = sum(self._recent)
         if lost >= 4 and self.step < len(SLOWER_S) - 1:
             self.step += 1
         elif lost == 0 and len(self._recent) == WINDOW and self.step:
@@ -66,6 +69,7 @@ class Pace:
         else:
             return False
         self._recent.clear()
+        self._lost = 0
         return True
 
     def period(self, interval_s: float) -> float:

@@ -31,7 +31,7 @@ class Service:
     ) -> None:
         self._clock, self._source, self._notifier, self._say = clock, source, notifier, say
         self.status = StatusSink(clock, settings["shelly.first_id"])
-        self._outboxes = [Outbox(sink, clock, FaultLog(clock, sink.name)) for sink in sinks]
+        self.outboxes = [Outbox(sink, clock, FaultLog(clock, sink.name)) for sink in sinks]
         self._listen, self._token = settings["status.listen"], settings["status.token"]
         self._server: Any = None
         self.loop = Loop(source, self.publish, clock, settings["poll.interval_s"], FaultLog(clock, "source"))
@@ -50,7 +50,7 @@ class Service:
     def publish(self, reading: Reading) -> None:
         """Hand one reading to everybody; returns at once."""
         self.status.write(reading)
-        for outbox in self._outboxes:
+        for outbox in self.outboxes:
             outbox.offer(reading)
         if self._say is not None:
             self._say(line(reading))
@@ -58,7 +58,7 @@ class Service:
     def close(self) -> None:
         """Take everything down, in the order that lets the last values still go out."""
         self._notifier.stopping()
-        for outbox in self._outboxes:
+        for outbox in self.outboxes:
             outbox.close(CLOSE_S)
         self._source.close()
         if self._server is not None:
@@ -103,7 +103,7 @@ class Service:
             "ok": bool(shown["valid"]), "version": __version__, "source": shown["source"],
             "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
             "plant": self._source.name, "cycles": loop.cycles, "late": loop.late, "failed": loop.failed,
-            "dropped": loop.dropped, "sinks": [_sink_health(outbox) for outbox in self._outboxes],
+            "dropped": loop.dropped, "sinks": [_sink_health(outbox) for outbox in self.outboxes],
         }
 
 

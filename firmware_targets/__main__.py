@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,7 @@ def stage() -> int:
     vendor.fetch(CACHE)
     for name in contents.parts():
         files = ipk.data(name, CACHE)
+        shutil.rmtree(STAGE / name, ignore_errors=True)
         write_tree(files, STAGE / name)
         print(f"{len(files):4d} files  build/openwrt/{name}")
     return 0

@@ -20,8 +20,13 @@ REQUIREMENTS = HERE / "requirements-vendor.txt"
 OLDEST_PYTHON = "3.9"
 DOWNLOAD_TIMEOUT_S = 300  # eight small wheels; a slow mirror is no reason to wait longer
 
-# Not needed at run time: tests of the wheel itself, and what only type checkers read.
-LEFT_OUT = re.compile(r"(^|/)(tests?|py\.typed$)|\.pyi$|^pymodbus/server/simulator/web/|^pymodbus/server/simulator/.*\.json$")
+# Not needed at run time: tests of the wheels themselves, what only type checkers read, tools with a
+# command line of their own, other operating systems, pymodbus' simulator (it wants aiohttp).
+LEFT_OUT = re.compile(
+    r"(^|/)tests?/|/py\.typed$|\.pyi$"
+    r"|^websocket/_wsdump\.py$|^pymodbus/server/simulator/(web/|main\.py|.*\.json$)"
+    r"|^serial/(win32|serialwin32|serialcli|serialjava|tools/(miniterm|hexlify_codec|list_ports_(osx|windows)))\.py$"
+)
 
 
 class VendorError(Exception):

@@ -22,7 +22,7 @@ from firmware_targets.entries import gzipped
 
 SOURCES = ("bridge", "init", "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
 BUILD_TIMEOUT_S = 180
-BACKEND = "import sys; from setuptools import build_meta as b; b.build_sdist(sys.argv[1]); b.build_wheel(sys.argv[1])"
+BACKEND = "import sys; from setuptools import build_meta as b; out = sys.argv[1]; b.build_sdist(out); b.build_wheel(out)"
 
 
 class BuildError(Exception):

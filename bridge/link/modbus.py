@@ -60,6 +60,9 @@ class ModbusLink(Protocol):
     def read(self, space: str, address: int, count: int, unit: int) -> List[int]:
         """Read ``count`` words of ``space`` ("input" or "holding") at a wire address."""
 
+    def read_bytes(self, space: str, address: int, count: int, unit: int) -> bytes:
+        """Read the same as bytes, high byte and high word first, for who decodes blocks at once."""
+
     def close(self) -> None:
         """Let go of the connection."""
 
@@ -122,6 +125,10 @@ class BuiltinLink:
 
     def read(self, space: str, address: int, count: int, unit: int) -> List[int]:
         """Read words at a wire address; raises LinkError, LinkTimeout or DeviceException."""
+        return list(struct.unpack(f">{count}H", self.read_bytes(space, address, count, unit)))
+
+    def read_bytes(self, space: str, address: int, count: int, unit: int) -> bytes:
+        """Read the data bytes of a block; raises as ``read`` does."""
         wire = self.wire
         request = wire.frame(unit, read_pdu(space, address, count, self._function_code))
         try:
@@ -130,7 +137,7 @@ class BuiltinLink:
             raise type(error)(f"{error} (unit {unit}, reading {space} {address}+{count})") from error
         if pdu[0] & 0x80:
             raise device_exception(pdu[1], wire.peer, unit, space, address, count)
-        return list(struct.unpack_from(f">{count}H", pdu, 2))
+        return pdu[2:]
 
     def close(self) -> None:
         """Let go of the connection; the next read opens it again."""

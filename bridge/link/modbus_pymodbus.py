@@ -8,6 +8,7 @@ Works with pymodbus 3.8 (Python 3.9, keyword ``slave``) and 3.10 and later (``de
 from __future__ import annotations
 
 import inspect
+import struct
 from typing import Any, List, Optional
 
 from bridge.errors import ConfigError, LinkError
@@ -41,6 +42,10 @@ class PymodbusLink:
         if len(reply.registers) != count:
             raise LinkError(f"modbus {self.wire.peer}: {len(reply.registers)} registers for {count}")
         return list(reply.registers)
+
+    def read_bytes(self, space: str, address: int, count: int, unit: int) -> bytes:
+        """Read the data bytes of a block; raises as ``read`` does."""
+        return struct.pack(f">{count}H", *self.read(space, address, count, unit))
 
     def close(self) -> None:
         """Let go of the connection; the next read opens it again."""

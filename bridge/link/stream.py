@@ -52,6 +52,10 @@ class Stream:
         self._at = end
         return self._buffer[at:end]
 
+    def ready(self) -> bool:
+        """Say whether there are bytes to take without waiting."""
+        return self._at < len(self._buffer) or bool(self._readable.poll(0))
+
     def write(self, content: bytes, timeout_s: float) -> None:
         """Send all of it; raises LinkError, LinkTimeout."""
         tcp = self._tcp
@@ -71,22 +75,17 @@ class Stream:
         self._tcp.close()
 
     def _read(self) -> bytes:
-        while True:
-            try:
-                chunk = self._tcp.recv(CHUNK)
-                break
-            except BlockingIOError:
-                self._wait()
-            except OSError as error:
-                raise LinkError(f"{self._peer}: connection lost ({error.strerror})") from error
+        now = self._monotonic()
+        left_s = 0.0 if self.deadline is None else self.deadline - now
+        if left_s < 0 or not self._readable.poll(left_s * 1000):
+            if self.deadline is None:
+                raise NothingYet
+            raise LinkTimeout(f"{self._peer}: connected, but no answer in time; is it overloaded?")
+        try:
+            chunk = self._tcp.recv(CHUNK)
+        except OSError as error:
+            raise LinkError(f"{self._peer}: connection lost ({error.strerror})") from error
         if not chunk:
             raise LinkError(f"{self._peer}: closed the connection")
-        self.heard = self._monotonic()
+        self.heard = now  # early by the wait, which is short
         return chunk
-
-    def _wait(self) -> None:
-        if self.deadline is None:
-            raise NothingYet
-        left_s = self.deadline - self._monotonic()
-        if left_s <= 0 or not self._readable.poll(left_s * 1000):
-            raise LinkTimeout(f"{self._peer}: connected, but no answer in time; is it overloaded?")

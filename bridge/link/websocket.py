@@ -73,22 +73,24 @@ class WebSocketLink:
     def receive(self, deadline: float) -> bytes:
         """Return the next text, waiting until ``deadline`` (monotonic); raises LinkError, LinkTimeout."""
         self._opened().deadline = deadline
-        while True:
+        text = self._next()
+        while text is None:
             text = self._next()
-            if text is not None:
-                return text
+        return text
 
     def drain(self) -> List[bytes]:
         """Return the texts that are here already; does not wait. Raises LinkError."""
-        texts = []
-        self._opened().deadline = None
-        try:
-            while True:
+        texts: List[bytes] = []
+        stream = self._opened()
+        stream.deadline = None
+        while stream.ready():
+            try:
                 text = self._next()
-                if text is not None:
-                    texts.append(text)
-        except NothingYet:
-            return texts
+            except NothingYet:
+                break  # half a frame; the parser goes on with it next time
+            if text is not None:
+                texts.append(text)
+        return texts
 
     def keep_alive(self) -> None:
         """Ping when nothing was heard for long; raises LinkTimeout when a ping stays unanswered.

@@ -7,7 +7,8 @@ with one count: with a password frames go strictly one by one. Facts: shelly.md 
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from types import MappingProxyType
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from bridge.clock import Clock
 from bridge.errors import LinkError, PeerError
@@ -26,12 +27,13 @@ from bridge.peers.shelly_rpc import (
     rpc_error,
 )
 
-ECHOES_KEPT = 4  # our own last values of a component; a reply may overtake its echo
+ECHOES_KEPT = 12  # two rounds; a device may not echo what has not changed
 COMPONENT_EVENTS = ("component_added", "component_removed", "config_changed")
 
-# Nearly all frames are a plain success or one changed value; they are told by these marks, unparsed.
+# Nearly all frames are a plain success or the echo of one write; they are told by marks, unparsed.
 REPLY, DONE = b'{"id":', b'"result":null}'
-NOTIFY, NUMBER, VALUE = b'"NotifyStatus"', b'"number:', b'":{"value":'
+VALUE = b'":{"value":'
+PENDING: Mapping[str, Any] = MappingProxyType({})  # stands where no reply has come yet
 
 Reply = Optional[Mapping[str, Any]]  # a parsed frame; None stands for "result":null
 
@@ -46,23 +48,24 @@ class WsChannel:
         self._digest = digest
         self._clock = clock
         self._id = 0
-        self._own: Dict[bytes, List[bytes]] = {}
+        self._echoes: List[Tuple[bytes, str, Value]] = []  # how it will begin, key, value
         self._starts: Dict[str, str] = {}
         self._news = News()
 
     def open(self) -> None:
         """Connect; raises LinkError, UpgradeRefused, or ConfigError without the library."""
         self._link.connect()
-        self._own, self._news = {}, News()
+        self._echoes, self._news = [], News()
 
     def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """Return the result of one call; raises LinkError, AuthError, RateLimited, Rejected, PeerError."""
-        reply = self._ask([f'"method":"{method}","params":{params_json(params)}'])[0]
+        reply = self._ask([_call(method, params_json(params))])[0]
         self._raise_error(method, reply)
         return reply.get("result") if reply is not None else None
 
     def set_values(self, pairs: Sequence[Pair]) -> Outcomes:
         """Set components in one burst; per key None or the refusal."""
+        del self._echoes[:-ECHOES_KEPT]
         calls = [self._call_to_set(key, value) for key, value in pairs]
         outcomes: Outcomes = {}
         for (key, _), reply in zip(pairs, self._ask(calls)):
@@ -75,16 +78,13 @@ class WsChannel:
         return outcomes
 
     def _call_to_set(self, key: str, value: Value) -> str:
-        """Return the call, and remember the value so that its echo is known as ours."""
-        text = json_value(value)
-        own = self._own.setdefault(key.encode(), [])
-        own.append(text.encode())
-        if len(own) > ECHOES_KEPT:
-            del own[0]
+        """Return the call, and remember what its echo will look like."""
         start = self._starts.get(key)
         if start is None:
             kind, _, number = key.partition(":")
-            start = self._starts[key] = f'"method":"{SET_METHODS[kind]}","params":{{"id":{number},"value":'
+            start = self._starts[key] = _call(SET_METHODS[kind], f'{{"id":{number},"value":')
+        text = json_value(value)
+        self._echoes.append((f'"{key}":{{"value":{text},'.encode(), key, value))
         return f"{start}{text}}}"
 
     def news(self) -> News:
@@ -132,27 +132,29 @@ class WsChannel:
         self._digest.challenged(parse_frame(message), signed)
 
     def _round(self, calls: Sequence[str], auth: str) -> List[Reply]:
-        frames: List[str] = []
-        waiting: Dict[int, int] = {}
-        for call in calls:
-            self._id = rpc_id = self._id % 999_999 + 1
-            waiting[rpc_id] = len(frames)
-            frames.append(f'{{"id":{rpc_id},"src":"{SRC}",{call}{auth}}}')
+        """Send the calls together and collect their replies, in any order; raises LinkError, LinkTimeout."""
+        first = self._id + 1
+        self._id += len(calls)
+        frames = [f'{{"id":{first + index},{call}{auth}}}' for index, call in enumerate(calls)]
+        link = self._link
         deadline = self._clock.monotonic() + CALL_TIMEOUT_S
-        self._link.send(frames, CALL_TIMEOUT_S)
-        replies: List[Reply] = [None] * len(calls)
-        while waiting:
-            frame = self._link.receive(deadline)
+        link.send(frames, CALL_TIMEOUT_S)
+        replies: List[Reply] = [PENDING] * len(calls)
+        missing = len(calls)
+        while missing:
+            frame = link.receive(deadline)
+            reply: Reply = None
             if frame.endswith(DONE) and frame.startswith(REPLY):
-                number = frame[6:frame.find(b",")]
-                if number.isdigit():
-                    waiting.pop(int(number), None)
+                number: Any = int(frame[len(REPLY):frame.find(b",")])
+            else:
+                reply = self._unasked(frame)
+                if reply is None:
                     continue
-            reply = self._unasked(frame)
-            if reply is not None:
                 number = reply["id"]
-                if isinstance(number, int) and number in waiting:
-                    replies[waiting.pop(number)] = reply
+            index = number - first if isinstance(number, int) else -1
+            if 0 <= index < len(replies) and replies[index] is PENDING:
+                replies[index] = reply
+                missing -= 1
         return replies
 
     def _unasked(self, frame: bytes) -> Reply:
@@ -186,25 +188,21 @@ class WsChannel:
                 self._news.reconfigured = True
 
     def _is_echo(self, frame: bytes) -> bool:
-        """Say whether a frame is about one number and shows exactly what we wrote to it."""
-        start = frame.find(NUMBER)
-        middle = frame.find(VALUE, start)
-        end = frame.find(b",", middle)
-        if min(start, middle, end) < 0 or NOTIFY not in frame or frame.count(VALUE) != 1:
-            return False
-        own = self._own.get(frame[start + 1:middle])
-        text = frame[middle + len(VALUE):end]
-        if own is None or text not in own:
-            return False
-        del own[:own.index(text)]  # echoes come in order: what is older has been passed
-        return True
+        """Say whether a frame is about one component and shows exactly what we wrote to it."""
+        echoes = self._echoes
+        for index, echo in enumerate(echoes):
+            if echo[0] in frame:
+                if frame.count(VALUE) != 1:
+                    return False
+                del echoes[:index + 1]  # echoes come in order: what is older has been passed
+                return True
+        return False
 
     def _heard(self, key: str, value: Any) -> None:
         """Tell the echo of our own write, in another spelling, from somebody else's."""
-        own = self._own.get(key.encode(), [])
-        for index, text in enumerate(own):
-            if json.loads(text) == value:
-                del own[:index]
+        for index, echo in enumerate(self._echoes):
+            if echo[1] == key and echo[2] == value:
+                del self._echoes[:index + 1]
                 return
         self._news.values.append((key, value))
 
@@ -218,6 +216,11 @@ class WsChannel:
     def _raise_error(self, method: str, reply: Reply) -> None:
         if reply is not None and "error" in reply:
             raise rpc_error(self._link.peer, method, _code(reply), str(_error(reply).get("message") or ""))
+
+
+def _call(method: str, params: str) -> str:
+    """Return a call as it stands in a frame, behind the id."""
+    return f'"src":"{SRC}","method":"{method}","params":{params}'
 
 
 def _error(reply: Reply) -> Mapping[str, Any]:

@@ -97,8 +97,9 @@ class Wire:
                 self.limiter.release(scope)  # no verdict on the password
             self._hold(scope, error)
             raise
-        # a login that works proves nothing about blocked data calls (424)
-        self.limiter.release(scope) if token is None else self.limiter.release(ACCOUNT, scope)
+        self.limiter.release(scope)
+        if token is not None:  # a login that works proves nothing about blocked data calls (424)
+            self.limiter.release(ACCOUNT)
         return envelope
 
     def _hold(self, scope: str, error: ApiError) -> None:

@@ -17,6 +17,7 @@ from bridge.sim.sigen_cloud_routes import Request, Service, route
 from bridge.sim.sigen_cloud_server import CloudServer
 from bridge.sim.sigen_cloud_world import Account, App, Station, World
 
+STOP_POLL_S = 0.01  # how long stopping may take
 LOG_MAX = 20_000  # requests remembered; the simulator may run for days
 DEFAULT_APPS = (App(),)
 DEFAULT_ACCOUNTS = (Account(),)
@@ -68,7 +69,7 @@ class SigenCloudSim:
         """Open the port; raises OSError when it is taken."""
         self._stopping.clear()
         self._server = CloudServer((self._host, self._port), self.handle, self._stopping)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(STOP_POLL_S,), daemon=True)
         self._thread.start()
         return self
 

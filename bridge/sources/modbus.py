@@ -6,17 +6,17 @@ Never writes to the plant, and never takes one missing register or one exception
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Optional
 
 from bridge.clock import Clock
 from bridge.errors import DeviceException, LinkError
 from bridge.link.modbus import ModbusLink
 from bridge.model import Reading
-from bridge.registers import Register, Vendor, decode
-from bridge.registers.plan import Block, Cost
+from bridge.registers import Vendor
+from bridge.registers.plan import Cost
 from bridge.sources.plausibility import Plausibility
-from bridge.sources.polling import Polling, roles_in
-from bridge.sources.signals import Moment, reading_from
+from bridge.sources.polling import Polling, Slot
+from bridge.sources.signals import Moment, house_load, meter_present, reading_from
 
 HOLD_S = 5.0  # how long a value stays good that was not asked for in this cycle
 SLOW_HOLD_S = 130.0  # and one that is asked for once a minute because it was 0
@@ -50,8 +50,8 @@ class ModbusSource:
         self._min_gap_s, self._offset, self._grid_sign = min_gap_s, address_offset, grid_sign
         self.polling = Polling(vendor, FAST_ROLES, cost, budget, clock.monotonic(), slow)
         self._plausibility = Plausibility()
-        self._roles: Dict[Block, List[Tuple[str, Register]]] = {}
-        self._seen: Dict[str, Tuple[Any, float]] = {}
+        self._values: Dict[str, Any] = {}  # the newest value of each role, None where it said "no value"
+        self._told: Dict[str, float] = {}  # and when
         self._main: Optional[Moment] = None
         self._load_offset_w = 0.0
         self._last_request = float("-inf")
@@ -61,13 +61,14 @@ class ModbusSource:
         """Return one judged Reading; raises LinkError or DeviceException when the essential block failed."""
         now = self._clock.monotonic()
         self.polling.refresh(now)
-        answered: List[str] = []
-        for block in self.polling.due(now):
+        fresh: List[Slot] = []
+        for slot in self.polling.due(now):
             try:
-                answered += self._ask(block)
+                self._ask(slot)
+                fresh.append(slot)
             except (LinkError, DeviceException) as error:
-                self._failed(block, error, bool(answered))
-        reading = self._assemble(answered)
+                self._failed(slot, error, bool(fresh))
+        reading = self._assemble(fresh)
         connections = self.link.wire.stats.connections
         if connections != self._connections:
             if self._connections:
@@ -79,60 +80,50 @@ class ModbusSource:
         """Let go of the link."""
         self.link.close()
 
-    def _ask(self, block: Block) -> List[str]:
-        gap = self._last_request + self._min_gap_s - self._clock.monotonic()
-        if gap > 0:
-            self._clock.wait(gap)
-        self._last_request = self._clock.monotonic()
-        words = self.link.read(block.space, block.address + self._offset, block.count, self.unit)
+    def _ask(self, slot: Slot) -> None:
+        if self._min_gap_s:
+            self._clock.wait(self._last_request + self._min_gap_s - self._clock.monotonic())
+            self._last_request = self._clock.monotonic()
+        block = slot.block
+        data = self.link.read_bytes(block.space, block.address + self._offset, block.count, self.unit)
         mono = self._clock.monotonic()
-        roles = self._roles.get(block)
-        if roles is None:
-            roles = self._roles[block] = roles_in(block, self._vendor)
-        for role, row in roles:
-            value = decode(row, block.words_of(row, words))
-            if role == "grid_w" and value is not None:
-                value *= self._grid_sign  # type: ignore[operator]
-            self._seen[role] = (value, mono)
-            if role == "grid_w":
-                self._main = Moment(self._clock.now(), mono, self.name)
-        return [role for role, _ in roles]
+        self._values.update(zip(slot.roles, slot.layout.values(data)))
+        self._told.update(dict.fromkeys(slot.roles, mono))
+        if "grid_w" in slot.roles:
+            self._main = Moment(self._clock.now(), mono, self.name)
+            if self._grid_sign < 0 and self._values["grid_w"] is not None:
+                self._values["grid_w"] = -self._values["grid_w"]
 
-    def _failed(self, block: Block, error: Exception, have_some: bool) -> None:
+    def _failed(self, slot: Slot, error: Exception, have_some: bool) -> None:
         if isinstance(error, DeviceException) and error.code == ILLEGAL_ADDRESS:
-            self.polling.rejected(block, self._clock.monotonic())
-            if block.rows and len(block.rows) == 1:
-                row = block.rows[0]
+            self.polling.rejected(slot, self._clock.monotonic())
+            if len(slot.block.rows) == 1:
+                row = slot.block.rows[0]
+                self._values.pop(slot.roles[0], None)
                 log.info("register=%d name=%s state=missing firmware=old unit=%d", row.address, row.name, self.unit)
             return
         if isinstance(error, LinkError):
             self.timeouts += 1
         if not have_some:
             raise error
-        log.debug("block=%d error=\"%s\"", block.address, error)
+        log.debug("block=%d error=\"%s\"", slot.block.address, error)
 
-    def _assemble(self, answered: List[str]) -> Reading:
+    def _assemble(self, fresh: List[Slot]) -> Reading:
         now = self._clock.monotonic()
-        if self._main is None or now - self._main.mono > HOLD_S:
+        main = self._main
+        if main is None or now - main.mono > HOLD_S:
             raise LinkError(
                 f"modbus {self.link.wire.peer} unit {self.unit}: the plant's grid register"
                 f" {self._vendor.roles.get('grid_w')} did not answer yet; check the unit (plant registers are at 247)"
             )
-        fresh = set(answered)
-        values: Dict[str, Any] = {}
-        for role, (value, mono) in self._seen.items():
-            if role in fresh or now - mono <= self._hold_s(role, value):
-                values[role] = value
-        for row in self.polling.missing:
-            for role, name in self._vendor.roles.items():
-                if name == row.name:
-                    values.pop(role, None)
-        measured = "load_w" in fresh
-        if not measured:
-            values.pop("load_w", None)
-        reading = reading_from(values, self._main, 0.0 if measured else self._load_offset_w)
-        if measured and "grid_w" in fresh:
-            self._learn_offset(values)
+        measured = any("load_w" in slot.roles for slot in fresh)
+        values = self._values
+        if not measured or len(fresh) < len(self.polling.slots):
+            values = self._still_good(now, measured)
+        reading = reading_from(values, main, 0.0 if measured else self._load_offset_w)
+        if measured and self._told["grid_w"] == main.mono and fresh[0].essential:
+            if self.polling.takes_turns:
+                self._load_offset_w = load_offset(values)
         elif measured:
             reading = reading._replace(balance_w=None)  # two moments cannot be balanced
         verdict = self._plausibility.judge(reading, values)
@@ -142,12 +133,21 @@ class ModbusSource:
             self.polling.hurry("third_party_pv_w")
         return verdict.reading
 
-    def _learn_offset(self, values: Dict[str, Any]) -> None:
-        """Keep what the measured load is above the derived one, for cycles without it."""
-        derived = reading_from({**values, "load_w": None}, self._main).load_w  # type: ignore[arg-type]
-        measured = values.get("load_w")
-        self._load_offset_w = measured - derived if None not in (derived, measured) else 0.0  # type: ignore[operator]
+    def _still_good(self, now: float, measured: bool) -> Dict[str, Any]:
+        """Return the values that are young enough; a load counts only in the cycle it was measured in."""
+        values = {
+            role: value for role, value in self._values.items()
+            if now - self._told[role] <= (SLOW_HOLD_S if not value and role in SLOW_ON_A_LINE else HOLD_S)
+        }
+        if not measured:
+            values.pop("load_w", None)
+        return values
 
-    @staticmethod
-    def _hold_s(role: str, value: Any) -> float:
-        return SLOW_HOLD_S if role in SLOW_ON_A_LINE and not value else HOLD_S
+
+def load_offset(values: Dict[str, Any]) -> float:
+    """Return what the measured load is above the derived one in W, for cycles that skip its register."""
+    measured = values.get("load_w")
+    if measured is None or not meter_present(values):
+        return 0.0
+    derived = house_load({**values, "load_w": None}, values.get("grid_w")).load_w
+    return 0.0 if derived is None else measured - derived

@@ -14,6 +14,7 @@ from typing import Any, Dict, Optional
 from bridge.clock import Clock
 from bridge.errors import RateLimited
 from bridge.model import Reading, invalid
+from bridge.peers.budget import PERIOD_S
 from bridge.peers.sigen_openapi import OpenApi
 from bridge.peers.sigen_records import EnergyFlow
 from bridge.sources.plausibility import BALANCE_FLOOR_W, BALANCE_SHARE
@@ -36,15 +37,15 @@ class OpenApiSource:
 
         Raises RateLimited where there is none to return, and what ``OpenApi.energy_flow`` raises.
         """
-        now = self._clock.monotonic()
-        usable = self._last is not None and now - self._last.mono <= USABLE_S
-        if self._last is not None and usable and self._api.energy_flow_in_s(self._system_id) > 0:
-            return self._last
+        last = self._last
+        age_s = self._clock.monotonic() - last.mono if last is not None else 0.0
+        if last is not None and age_s < PERIOD_S:
+            return last
         try:
             flow = self._api.energy_flow(self._system_id)
         except RateLimited:
-            if self._last is not None and usable:
-                return self._last
+            if last is not None and age_s <= USABLE_S:
+                return last
             raise
         self._last = to_reading(flow, self._clock.now(), self._clock.monotonic())
         return self._last

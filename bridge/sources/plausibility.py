@@ -69,7 +69,7 @@ class Plausibility:
             last, when = self._soc
             if reading.mono - when <= SOC_JUMP_S and abs(reading.soc_pct - last) > SOC_JUMP_PCT:
                 return "jump", f"state of charge {last:g} % to {reading.soc_pct:g} % in {reading.mono - when:.0f} s"
-        if reading.balance_w is not None:
+        if reading.balance_w is not None and abs(reading.balance_w) > BALANCE_FLOOR_W:
             allowed = max(BALANCE_FLOOR_W, BALANCE_SHARE * largest_term_w(values))
             if abs(reading.balance_w) > allowed:
                 return "balance", f"off by {reading.balance_w:.0f} W (allowed {allowed:.0f} W)"

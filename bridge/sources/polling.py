@@ -6,9 +6,10 @@ a firmware update can bring it, so what is missing is asked for again after a re
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, List, Sequence, Tuple
+from typing import Dict, FrozenSet, List, Mapping, Sequence
 
 from bridge.registers import Register, Vendor
+from bridge.registers.layout import Layout
 from bridge.registers.plan import Block, Cost, halves, plan
 
 ESSENTIAL = ("grid_w", "soc_pct", "pv_w", "battery_w")
@@ -22,11 +23,13 @@ NEVER = float("-inf")
 class Slot:
     """One block in the rotation."""
 
-    __slots__ = ("block", "essential", "slow", "asked_at")
+    __slots__ = ("block", "essential", "slow", "asked_at", "layout", "roles")
 
-    def __init__(self, block: Block, essential: bool, slow: bool) -> None:
+    def __init__(self, block: Block, essential: bool, slow: bool, role_of: Mapping[Register, str]) -> None:
         self.block, self.essential, self.slow = block, essential, slow
         self.asked_at = NEVER
+        self.layout = Layout(block, block.rows)
+        self.roles = tuple(role_of[row] for row in self.layout.rows)
 
 
 class Polling:
@@ -46,6 +49,7 @@ class Polling:
             row = vendor.role(role)
             if row is not None:
                 self._row_of[role] = row
+        self._role_of = {row: role for role, row in self._row_of.items()}
         self._slow = set(slow)
         self.missing: Dict[Register, float] = {}
         self.slots: List[Slot] = []
@@ -55,16 +59,20 @@ class Polling:
     def _build(self) -> None:
         fast = [row for role, row in self._row_of.items() if role not in self._slow]
         slow = [row for role, row in self._row_of.items() if role in self._slow]
-        essential = {self._row_of[role] for role in ESSENTIAL if role in self._row_of}
         self.slots = [
-            Slot(block, not essential.isdisjoint(block.rows), is_slow)
+            Slot(block, self._is_essential(block), is_slow, self._role_of)
             for rows, is_slow in ((fast, False), (slow, True))
             for block in plan([row for row in rows if row not in self.missing], self._cost, self._vendor)
         ]
 
-    def due(self, now: float) -> List[Block]:
-        """Return the blocks to ask for in the cycle that starts now, essential ones first."""
-        late = [slot for slot in self.slots if self._is_due(slot, now)]
+    @property
+    def takes_turns(self) -> bool:
+        """True when not every block fits into every cycle."""
+        return len(self.slots) > self._budget
+
+    def due(self, now: float) -> List[Slot]:
+        """Return the slots to ask for in the cycle that starts now, essential ones first."""
+        late = [slot for slot in self.slots if not slot.slow or now - slot.asked_at >= SLOW_S]
         late.sort(key=lambda slot: (not slot.essential, slot.asked_at))
         if len(late) > self._budget:
             if self._budget == 1:  # one request a cycle: the others take their turn, then back to the first
@@ -73,25 +81,22 @@ class Polling:
             late = late[:self._budget]
         for slot in late:
             slot.asked_at = now
-        return [slot.block for slot in late]
+        return late
 
-    def _is_due(self, slot: Slot, now: float) -> bool:
-        return not slot.slow or now - slot.asked_at >= SLOW_S
-
-    def rejected(self, block: Block, now: float) -> None:
-        """Take note that ``block`` was answered with "illegal address": split it, or its row is missing."""
-        for index, slot in enumerate(self.slots):
-            if slot.block is not block:
-                continue
-            del self.slots[index]
-            if len(block.rows) == 1:
-                self.missing[block.rows[0]] = now
-                return
-            essential = {self._row_of[role] for role in ESSENTIAL if role in self._row_of}
-            self.slots.extend(
-                Slot(half, not essential.isdisjoint(half.rows), slot.slow) for half in halves(block)
-            )
+    def rejected(self, refused: Slot, now: float) -> None:
+        """Take note that the block of a slot was answered with "illegal address": split it, or its row is missing."""
+        if refused not in self.slots:
             return
+        self.slots.remove(refused)
+        block = refused.block
+        if len(block.rows) == 1:
+            self.missing[block.rows[0]] = now
+            return
+        for half in halves(block):
+            self.slots.append(Slot(half, self._is_essential(half), refused.slow, self._role_of))
+
+    def _is_essential(self, block: Block) -> bool:
+        return any(self._role_of[row] in ESSENTIAL for row in block.rows)
 
     def reconnected(self, now: float) -> None:
         """Forget what was missing, so that it is asked for again, unless that was within the hour."""
@@ -115,9 +120,3 @@ class Polling:
     def describe(self) -> str:
         """Return the plan for the start-up log: '30000+39 30194+92'."""
         return " ".join(f"{slot.block.address}+{slot.block.count}{'/60s' if slot.slow else ''}" for slot in self.slots)
-
-
-def roles_in(block: Block, vendor: Vendor) -> List[Tuple[str, Register]]:
-    """Return (role, row) for each row of the block that plays a role."""
-    names = {name: role for role, name in vendor.roles.items()}
-    return [(names[row.name], row) for row in block.rows if row.name in names]

@@ -11,6 +11,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional
 from bridge.model import Reading
 
 METER_ALARM_BITS = 0b11  # 30280: bit 0 gateway, bit 1 meter communication
+EXTRAS = ("clock", "ems_mode", "off_grid", "ac_power_w", "third_party_pv_w", "plant_alarm", "rated_w")
 SMALL_NEGATIVE_LOAD_W = -150.0  # losses and phase timing; below it the sum is simply not the load
 
 
@@ -40,11 +41,7 @@ def reading_from(values: Mapping[str, Any], moment: Moment, load_offset_w: float
     grid_w = values.get("grid_w") if meter_present(values) else None
     third_party_w = values.get("third_party_pv_w")
     load = house_load(values, grid_w, load_offset_w)
-    extras: Dict[str, Any] = {
-        name: values[name]
-        for name in ("clock", "ems_mode", "off_grid", "ac_power_w", "third_party_pv_w", "plant_alarm", "rated_w")
-        if values.get(name) is not None
-    }
+    extras: Dict[str, Any] = {name: values[name] for name in EXTRAS if name in values}
     pv_w = total_pv(values.get("pv_w"), third_party_w)
     if None not in (pv_w, grid_w, load.load_w) and not load.derived:
         extras["battery_derived_w"] = pv_w + grid_w - load.load_w  # type: ignore[operator]

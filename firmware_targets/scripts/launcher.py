@@ -44,10 +44,20 @@ def remedy(module: str) -> str:
     return f"install it: opkg update && opkg install {package}"
 
 
+def absent_part(verb: str) -> str:
+    """Return the package that would bring the command ``verb``, or "" when it is here or nowhere."""
+    here = os.path.exists(os.path.join(LIBRARY, "bridge", "commands", f"{verb}.py"))
+    return "" if here else PARTS.get(f"bridge.commands.{verb}", "")
+
+
 def start() -> int:
     """Run the command line; a missing module becomes one line instead of a traceback."""
     sys.dont_write_bytecode = True
     sys.path.insert(0, LIBRARY)
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if absent_part(verb):
+        sys.stderr.write(f"sigen-bridge: {verb} needs the package {absent_part(verb)}; install it\n")
+        return EXIT_USAGE
     try:
         from bridge.cli import main
 

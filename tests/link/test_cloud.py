@@ -40,7 +40,7 @@ def server(*answers):
             except OSError:
                 return
             with peer:
-                peer.settimeout(5)
+                peer.settimeout(0.8)
                 heard.append(request_from(peer))
                 if callable(answer):
                     answer(peer, done)
@@ -61,20 +61,24 @@ def request_from(peer):
     """Return the text of one request with its body."""
     text = b""
     while b"\r\n\r\n" not in text:
-        piece = peer.recv(4096)
+        try:
+            piece = peer.recv(4096)
+        except OSError:
+            piece = b""
         if not piece:
             return text.decode("latin-1")
         text += piece
     head, _, body = text.partition(b"\r\n\r\n")
-    length = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
-    while length and len(body) < length[0]:
+    lines = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    while lines and len(body) < int(lines[0].split(b":")[1]):
         body += peer.recv(4096)
     return (head + b"\r\n\r\n" + body).decode()
 
 
 def ok(body, extra=b""):
     """Return a complete answer."""
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n%s" % (len(body), extra, body)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n" % len(body)
+    return head + extra + b"\r\n" + body
 
 
 def http(**options):
@@ -85,14 +89,16 @@ def http(**options):
 
 
 def test_a_reply_carries_status_lower_case_headers_and_text():
-    with server(b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}") as (url, _):
+    raw = b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    with server(raw) as (url, _):
         assert http().request("GET", url + "/x") == CloudReply(
             429, {"retry-after": "7", "content-length": "2", "connection": "close"}, "{}")
 
 
 def test_the_user_agent_is_ours_and_json_is_compact():
     with server(ok(b"{}")) as (url, heard):
-        http(user_agent="Mozilla/5.0 me").request("POST", url + "/x", {"Authorization": "Bearer t"}, json_body={"a": [1]})
+        link = http(user_agent="Mozilla/5.0 me")
+        link.request("POST", url + "/x", {"Authorization": "Bearer t"}, json_body={"a": [1]})
     head, _, body = heard[0].partition("\r\n\r\n")
     assert "User-Agent: Mozilla/5.0 me" in head and "Authorization: Bearer t" in head
     assert "Content-Type: application/json" in head and body == '{"a":[1]}'
@@ -133,7 +139,8 @@ def test_a_refused_connection_was_not_sent():
 
 
 def test_a_cut_connection_may_have_been_acted_on():
-    with server(lambda peer, _done: None) as (url, _), pytest.raises(CloudUnreachable, match="cut") as problem:
+    with server(lambda peer, _done: None) as (url, _), \
+            pytest.raises(CloudUnreachable, match="cut") as problem:
         http().request("GET", url + "/x")
     assert problem.value.sent is True
 
@@ -193,7 +200,10 @@ def test_bytes_that_are_not_utf8_do_not_raise():
 
 
 def test_a_redirect_is_not_followed():
-    redirect = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    redirect = (
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n"
+        b"Connection: close\r\n\r\n"
+    )
     with server(redirect) as (url, heard):
         assert http().request("GET", url + "/x", {"Authorization": f"Bearer {SECRET}"}).status == 302
     assert len(heard) == 1
@@ -209,7 +219,7 @@ def test_a_server_without_proper_tls_is_named_as_such():
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        with pytest.raises(CloudUnreachable, match="TLS certificate was not accepted; check this machine's date") as problem:
+        with pytest.raises(CloudUnreachable, match="certificate was not accepted; check this") as problem:
             http().request("GET", f"https://127.0.0.1:{listener.getsockname()[1]}/x")
         thread.join(5)
     assert problem.value.sent is False
@@ -222,8 +232,8 @@ def test_a_token_with_a_line_break_is_refused_without_quoting_it():
 
 
 def test_a_token_outside_latin_1_is_refused_without_quoting_it():
-    with server(ok(b"{}")) as (url, _), pytest.raises(ConfigError) as problem:
-        http().request("GET", url, {"Authorization": f"Bearer {SECRET}\u4e2d"})
+    with pytest.raises(ConfigError) as problem:
+        http().request("GET", "http://127.0.0.1:9/", {"Authorization": f"Bearer {SECRET}\u4e2d"})
     assert SECRET not in str(problem.value)
 
 
@@ -241,7 +251,8 @@ def test_netrc_and_proxies_of_the_machine_are_not_used(monkeypatch, tmp_path):
 def test_bodies_and_headers_are_not_logged(caplog):
     caplog.set_level(logging.DEBUG)
     with server(ok(json.dumps({"accessToken": SECRET}).encode())) as (url, _):
-        reply = http().request("POST", url + "/x", {"Authorization": f"Bearer {SECRET}"}, json_body={"key": SECRET})
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        reply = http().request("POST", url + "/x", headers, json_body={"key": SECRET})
     assert SECRET not in caplog.text and SECRET not in repr(reply)
 
 

@@ -161,14 +161,17 @@ def test_the_ledger_survives_its_file():
 
 
 def test_damaged_rows_are_left_out():
-    content = {"marks": [["a", "b", 1.0], ["a", "b", "x", 2], ["a", "b", float("nan"), 2], ["ok", "", 1.0, 2.0], 7],
-               "holds": [["*", 1, 2, 3], ["*", 1.0, 2.0, 1e99, "r", 1], None]}
+    marks = [["a", "b", 1.0], ["a", "b", "x", 2], ["a", "b", float("nan"), 2], ["ok", "", 1.0, 2.0], 7]
+    content = {"marks": marks, "holds": [["*", 1, 2, 3], ["*", 1.0, 2.0, 1e99, "r", 1], None]}
     ledger = from_json(content)
     assert ledger.marks == (Mark("ok", "", Moment(1.0, 2.0)),)
     assert ledger.holds == (Hold("*", Moment(1.0, 2.0), 86400.0, "r", 1),)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(
-    st.sampled_from(["marks", "holds", "x"]), x), max_leaves=20))
+@given(st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["marks", "holds", "x"]), inner),
+    max_leaves=20,
+))
 def test_no_file_content_crashes_it(content):
     assert isinstance(from_json(content), Ledger)

@@ -73,8 +73,9 @@ def test_the_refusal_says_when_and_why(state, clock):
     limiter = Limiter(state, clock)
     limiter.acquire("energyFlow", "A")
     clock.advance(100)
-    with pytest.raises(RateLimited, match=r"one call in 300 s, the last 100 s ago\); possible again in 200 s") as problem:
+    with pytest.raises(RateLimited) as problem:
         limiter.acquire("energyFlow", "A")
+    assert "one call in 300 s, the last 100 s ago); possible again in 200 s" in str(problem.value)
     assert problem.value.retry_after_s == 200 and problem.value.exit_code == EXIT_RATE_LIMIT
 
 

@@ -249,7 +249,8 @@ def test_another_client_that_uses_up_the_budget_is_noticed(tmp_path, bench):
 def test_a_retry_after_date_is_understood(bench):
     from email.utils import formatdate
 
-    bench.sim.fail("energyFlow", "status", status=429, retry_after=formatdate(bench.clock.now() + 500, usegmt=True))
+    date = formatdate(bench.clock.now() + 500, usegmt=True)
+    bench.sim.fail("energyFlow", "status", status=429, retry_after=date)
     client = bench.client(patience_s=0)
     client.login()
     bench.clock.advance(6)
@@ -300,7 +301,8 @@ def test_the_post_spelling_is_found_after_404_or_405_and_remembered(bench, statu
     bench.sim.switch_off("setMode", status)
     assert bench.client().set_mode(8).spelling == "post-switch"
     assert last(bench, "switchMode").path == "/openapi/system/operationMode/switch"
-    assert json.loads(last(bench, "switchMode").body) == {"systemId": STATION, "energyStorageOperationMode": 8}
+    body = json.loads(last(bench, "switchMode").body)
+    assert body == {"systemId": STATION, "energyStorageOperationMode": 8}
     assert bench.client().set_mode(0).spelling == "post-switch"
     assert bench.sim.count("setMode") == 1 and bench.sim.count("switchMode") == 2
 

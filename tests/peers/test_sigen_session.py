@@ -119,6 +119,15 @@ def test_another_process_that_has_renewed_already_is_noticed(bench):
     assert bench.sim.count("login") == 2
 
 
+def test_two_calls_refused_with_the_same_token_cost_one_login(bench):
+    client = bench.client()
+    old = client.token()
+    session = client._session
+    bench.sim.revoke_tokens()
+    assert session.renew(old) == session.renew(old) != old
+    assert bench.sim.count("login") == 2
+
+
 def test_threads_share_one_login(bench):
     client = bench.client()
     tokens, barrier = [], threading.Barrier(6)
@@ -225,7 +234,7 @@ def test_the_account_login_is_json_with_the_plain_password_first(bench):
 @pytest.mark.parametrize(("accepted", "attempts"), [
     ("json-plain", 1), ("json-aes", 2), ("form-plain", 3), ("form-aes", 4),
 ])
-def test_one_spelling_is_tried_every_quarter_of_an_hour_and_the_right_one_remembered(tmp_path, accepted, attempts):
+def test_spellings_are_tried_one_every_quarter_of_an_hour_and_remembered(tmp_path, accepted, attempts):
     with cloud_bench(tmp_path, accounts=accounts(accepted)) as bench:
         both = ACCOUNT._replace(password_encoded=ENCODED)
         for number in range(1, attempts):
@@ -338,7 +347,8 @@ def test_no_secret_is_shown_by_repr_error_or_log(bench, caplog):
     shown = repr(KEY) + repr(ACCOUNT._replace(password_encoded=ENCODED))
     client = bench.client()
     token = client.token()
-    bench.sim.fail("energyFlow", "code", code=1000, msg=f"AS_DEMO QUtfREVNTzpBU19ERU1P {token} accessToken={token}")
+    words = f"AS_DEMO QUtfREVNTzpBU19ERU1P {token} accessToken={token}"
+    bench.sim.fail("energyFlow", "code", code=1000, msg=words)
     with pytest.raises(Exception, match="code 1000") as problem:
         client.energy_flow()
     shown += str(problem.value) + caplog.text + repr(problem.value)

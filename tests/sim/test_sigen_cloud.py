@@ -186,7 +186,8 @@ def test_the_limit_is_per_station_and_per_device(make):
     caller = make(stations=[Station(), Station("OTHER")]).login()
     assert caller.code("GET", FLOW) == caller.code("GET", "/openapi/systems/OTHER/energyFlow") == 0
     path = f"/openapi/systems/{STATION}/devices/%s/realtimeInfo"
-    assert [caller.code("GET", path % serial) for serial in ("110A000X0001", "110B000X0002", "nosuch")] == [0, 0, 1101]
+    codes = [caller.code("GET", path % serial) for serial in ("110A000X0001", "110B000X0002", "nosuch")]
+    assert codes == [0, 0, 1101]
 
 
 def test_eleven_calls_a_minute_are_1201(make, clock):
@@ -227,16 +228,21 @@ def test_a_page_needs_sound_numbers(make, query):
     assert make().login().code("GET", f"/openapi/system/page?{query}") == 1000
 
 
+def listed(caller):
+    """Return the ids of the system list."""
+    return [row["systemId"] for row in json.loads(caller.send("GET", "/openapi/system")[1]["data"])]
+
+
 def test_a_key_sees_onboarded_stations_only_and_an_account_its_own(make, clock):
     stations = [Station(), Station("MINE", onboarded=False), Station("THEIRS", owner="someone else")]
     caller = make(stations=stations).login()
-    assert [row["systemId"] for row in json.loads(caller.send("GET", "/openapi/system")[1]["data"])] == [STATION, "THEIRS"]
+    assert listed(caller) == [STATION, "THEIRS"]
     assert caller.code("GET", "/openapi/systems/MINE/energyFlow") == 1401
     assert caller.code("GET", "/openapi/systems/NOSUCH/energyFlow") == 1106
     content = caller.send("POST", "/openapi/auth/login/password", {
         "username": "owner@example.invalid", "password": "correct horse"})[1]
     caller.token = json.loads(content["data"])["accessToken"]
-    assert [row["systemId"] for row in json.loads(caller.send("GET", "/openapi/system")[1]["data"])] == [STATION, "MINE"]
+    assert listed(caller) == [STATION, "MINE"]
     assert caller.code("GET", "/openapi/systems/THEIRS/energyFlow") == 1401
     assert caller.code("POST", "/openapi/board/onboard", ["MINE"]) == 1402
 
@@ -299,7 +305,9 @@ def test_both_mode_spellings_work_and_can_be_switched_off_one_by_one(make):
     assert caller.send(*post, body)[0] == 405
 
 
-@pytest.mark.parametrize(("mode", "code"), [(0, 0), (5, 0), (8, 0), (6, 1402), (1, 1000), ("5", 1000), (None, 1000)])
+@pytest.mark.parametrize(("mode", "code"), [
+    (0, 0), (5, 0), (8, 0), (6, 1402), (1, 1000), ("5", 1000), (None, 1000),
+])
 def test_modes_are_judged(make, mode, code):
     assert switch(make().login(), mode) == code
 
@@ -314,8 +322,9 @@ def test_foreign_control_and_missing_grants_veto_a_mode_change(make):
 
 
 def command(caller, count=1, **changes):
-    one = {"systemId": STATION, "activeMode": "charge", "startTime": 1795224700, "duration": 30, "chargingPower": 5.0}
-    one = {key: value for key, value in {**one, **changes}.items() if value != "absent"}
+    sound = {"systemId": STATION, "activeMode": "charge", "startTime": 1795224700, "duration": 30,
+             "chargingPower": 5.0}
+    one = {key: value for key, value in {**sound, **changes}.items() if value != "absent"}
     body = {"accessToken": caller.token, "commands": [one] * count}
     return caller.code("POST", "/openapi/system/battery/command", body)
 
@@ -328,26 +337,32 @@ def test_a_battery_command_needs_nbi_or_vpp_mode(make):
 
 
 @pytest.mark.parametrize(("count", "changes"), [
-    (25, {}), (0, {}), (1, {"chargingPower": "absent"}), (1, {"chargingPower": -1}), (1, {"activeMode": "boost"}),
-    (1, {"startTime": 1795224700000}), (1, {"duration": 0}), (1, {"chargePriorityType": "SUN"}), (1, {"systemId": 7}),
+    (25, {}), (0, {}), (1, {"chargingPower": "absent"}), (1, {"chargingPower": -1}),
+    (1, {"activeMode": "boost"}), (1, {"startTime": 1795224700000}), (1, {"duration": 0}),
+    (1, {"chargePriorityType": "SUN"}), (1, {"systemId": 7}),
 ])
 def test_unsound_battery_commands_are_1000(make, count, changes):
     caller = make(stations=[Station(mode=8)]).login()
     assert command(caller, count, **changes) == 1000
 
 
-@pytest.mark.parametrize("agent", ["python-requests/2.31", "aiohttp/3.9", "curl/8", "Go-http-client/1.1", "", "ShellyOS"])
+@pytest.mark.parametrize("agent", [
+    "python-requests/2.31", "aiohttp/3.9", "curl/8", "Go-http-client/1.1", "", "ShellyOS",
+])
 def test_the_firewall_answers_library_agents_with_a_page(make, agent):
-    status, text = make().send("POST", "/openapi/auth/login/key", KEY, headers={"User-Agent": agent})
+    headers = {"User-Agent": agent}
+    status, text = make().send("POST", "/openapi/auth/login/key", KEY, headers=headers)
     assert status == 403 and text.startswith("<!DOCTYPE HTML>") and "Request blocked" in text
 
 
 def test_the_firewall_can_be_switched_off(make):
-    assert make(firewall=False).code("POST", "/openapi/auth/login/key", KEY, headers={"User-Agent": "curl/8"}) == 0
+    headers = {"User-Agent": "curl/8"}
+    assert make(firewall=False).code("POST", "/openapi/auth/login/key", KEY, headers=headers) == 0
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", "/", 404), ("GET", "/openapi/systems", 404), ("POST", FLOW, 405), ("DELETE", "/openapi/system", 405),
+    ("GET", "/", 404), ("GET", "/openapi/systems", 404), ("POST", FLOW, 405),
+    ("DELETE", "/openapi/system", 405),
     ("GET", f"/openapi/systems/{STATION}/history", 403),
 ])
 def test_calls_that_do_not_exist_or_are_not_granted(make, method, path, status):

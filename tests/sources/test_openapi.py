@@ -66,7 +66,9 @@ def test_the_impossible_sample_is_never_shown():
     assert reading.valid is False and reading.reason == "balance" and reading.balance_w == -22100
 
 
-@pytest.mark.parametrize(("residual_kw", "valid"), [(0.99, True), (-0.99, True), (1.01, False), (-1.01, False)])
+@pytest.mark.parametrize(("residual_kw", "valid"), [
+    (0.99, True), (-0.99, True), (1.01, False), (-1.01, False),
+])
 def test_small_plants_have_a_kilowatt_of_tolerance(residual_kw, valid):
     assert to_reading(EnergyFlow(1.0 + residual_kw, 0.0, 0.0, 50.0, 1.0, 0.0, 0.0), 0, 0).valid is valid
 
@@ -79,8 +81,9 @@ def test_large_plants_have_a_fifth_of_the_largest_term(load_kw, valid):
 @pytest.mark.parametrize("key", ["pvPower", "gridPower", "batteryPower", "batterySoc", "loadPower"])
 def test_a_missing_value_is_unknown_and_never_zero(key):
     body = {name: value for name, value in REAL["openapi"]["energyFlow"].items() if name != key}
-    field = {"pvPower": "pv_w", "gridPower": "grid_w", "batteryPower": "battery_w", "batterySoc": "soc_pct",
-             "loadPower": "load_w"}[key]
+    fields = {"pvPower": "pv_w", "gridPower": "grid_w", "batteryPower": "battery_w", "batterySoc": "soc_pct",
+              "loadPower": "load_w"}
+    field = fields[key]
     for content in (body, {**body, key: None}, {**body, key: "--"}, {**body, key: True}):
         reading = to_reading(energy_flow_of(content), 0, 0)._asdict()
         assert reading[field] is None and reading["valid"]

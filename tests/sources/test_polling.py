@@ -15,7 +15,7 @@ def polling(budget=2, cost=TCP_COST, slow=frozenset()):
 
 
 def asked(plan, now):
-    return [(block.address, block.count) for block in plan.due(now)]
+    return [(slot.block.address, slot.block.count) for slot in plan.due(now)]
 
 
 def test_both_blocks_are_due_every_second_on_tcp():
@@ -45,11 +45,11 @@ def test_a_serial_line_asks_for_the_idle_rows_once_a_minute():
 def test_bisection_never_exceeds_the_budget_and_finds_what_is_missing():
     plan, missing_from, requests = polling(), 30194, []
     for second in range(12):
-        blocks = plan.due(second)
-        requests.append(len(blocks))
-        for block in blocks:
-            if block.address + block.count > missing_from:
-                plan.rejected(block, second)
+        slots = plan.due(second)
+        requests.append(len(slots))
+        for slot in slots:
+            if slot.block.address + slot.block.count > missing_from:
+                plan.rejected(slot, second)
     assert max(requests) <= 2
     assert {row.address for row in plan.missing} == {30194, 30280, 30284}
     assert asked(plan, 20) == [(30000, 39)]
@@ -58,21 +58,21 @@ def test_bisection_never_exceeds_the_budget_and_finds_what_is_missing():
 def test_what_is_missing_is_asked_for_daily_and_after_a_reconnect_but_not_within_the_hour():
     plan = polling()
     for second in range(12):
-        for block in plan.due(second):
-            if block.address >= 30194:
-                plan.rejected(block, second)
+        for slot in plan.due(second):
+            if slot.block.address >= 30194:
+                plan.rejected(slot, second)
     plan.reconnected(1800)
     plan.refresh(1800)
     assert plan.missing and asked(plan, 1801) == [(30000, 39)]
     plan.reconnected(3700)
     assert not plan.missing and (30194, 92) in asked(plan, 3701)
-    for block in plan.due(3702):
-        if block.address >= 30194:
-            plan.rejected(block, 3702)
+    for slot in plan.due(3702):
+        if slot.block.address >= 30194:
+            plan.rejected(slot, 3702)
     for second in range(3703, 3712):
-        for block in plan.due(second):
-            if block.address >= 30194:
-                plan.rejected(block, second)
+        for slot in plan.due(second):
+            if slot.block.address >= 30194:
+                plan.rejected(slot, second)
     plan.refresh(3711 + 86_400 - 20)
     assert plan.missing
     plan.refresh(3711 + 86_400 + 20)
@@ -81,4 +81,4 @@ def test_what_is_missing_is_asked_for_daily_and_after_a_reconnect_but_not_within
 
 def test_a_registers_list_without_a_row_for_a_role_is_no_problem():
     small = VENDOR._replace(roles={"grid_w": "grid_active_power"})
-    assert [block.address for block in Polling(small, FAST_ROLES, TCP_COST, 2, 0.0).due(0)] == [30005]
+    assert [slot.block.address for slot in Polling(small, FAST_ROLES, TCP_COST, 2, 0.0).due(0)] == [30005]

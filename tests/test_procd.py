@@ -1,0 +1,233 @@
+"""The procd script, run under real shells with stand-ins that write down what it asks procd for.
+
+What procd makes of it (respawning, comparing, watchdog) is not shown here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bridge import config, uci
+from bridge.settings import SETTINGS
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "init" / "procd" / "sigen-bridge"
+STUB = Path(__file__).parent / "procd_stub" / "rc.common"
+SHELLS = [
+    pytest.param(["busybox", "ash"], id="busybox", marks=pytest.mark.needs("busybox")),
+    pytest.param(["dash"], id="dash", marks=pytest.mark.needs("dash")),
+]
+ON = "config sigen-bridge 'main'\n\toption enabled '1'\n"
+
+
+class Router:
+    """A directory of UCI files with a blank in its name, and a program that checks settings as told."""
+
+    def __init__(self, tmp_path, shell):
+        self.shell, self.tmp = shell, tmp_path
+        self.config = tmp_path / "et c" / "config"
+        self.config.mkdir(parents=True)
+        self.program = tmp_path / "sigen-bridge"
+        self.checks(0)
+        self.path = os.environ["PATH"]
+
+    def checks(self, code, text=""):
+        self.program.write_text(
+            f'#!/bin/sh\nprintf "%s\\037" "$@" >>"{self.tmp}/checked"\necho "{text}" >&2\nexit {code}\n')
+        self.program.chmod(0o755)
+
+    def plant(self, name, content):
+        (self.config / name).write_text(content)
+        return str(self.config / name)
+
+    def run(self, action):
+        log = self.tmp / "calls"
+        log.write_text("")
+        environment = {"PATH": self.path, "STUB_LOG": str(log), "STUB_PROG": str(self.program),
+                       "UCI_CONFIG_DIR": str(self.config)}
+        self.done = subprocess.run([*self.shell, str(STUB), str(SCRIPT), action], env=environment,
+                                   capture_output=True, text=True, timeout=20, check=False)
+        return [line.split("\x1f")[:-1] for line in log.read_text().splitlines()]
+
+
+@pytest.fixture(params=SHELLS)
+def router(tmp_path, request):
+    return Router(tmp_path, request.param)
+
+
+def instances(calls):
+    """Return {instance: {parameter: words}} out of the recorded calls."""
+    found, current = {}, None
+    for name, *words in calls:
+        if name == "procd_open_instance":
+            current = found.setdefault(words[0], {})
+        elif name == "procd_set_param":
+            current[words[0]] = words[1:]
+        elif name == "procd_append_param":
+            current[words[0]] += words[1:]
+        elif name == "procd_close_instance":
+            current = None
+    assert current is None, "an instance was left open"
+    return found
+
+
+def logged(calls):
+    return [words[-1] for name, *words in calls if name == "logger"]
+
+
+@pytest.mark.needs("shellcheck")
+@pytest.mark.parametrize("dialect", ["sh", "dash"])
+def test_shellcheck_has_nothing_to_say(dialect):
+    done = subprocess.run(["shellcheck", "-s", dialect, str(SCRIPT)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_shells_accept_the_syntax(shell):
+    subprocess.run([*shell, "-n", str(SCRIPT)], check=True, timeout=20)
+
+
+def test_it_is_a_procd_script_that_starts_late_and_stops_early():
+    text = SCRIPT.read_text()
+    assert text.startswith("#!/bin/sh /etc/rc.common\n")
+    assert SCRIPT.stat().st_mode & 0o111
+    for line in ("START=95", "STOP=10", "USE_PROCD=1", "PROG=/usr/bin/sigen-bridge"):
+        assert f"\n{line}\n" in text
+
+
+def test_the_command_is_our_own_executable_with_blanks_kept(router):
+    file = router.plant("sigen-bridge", ON)
+    assert instances(router.run("start"))["main"]["command"] == [
+        str(router.program), "run", "--config", file, "--run-watchdog", "procd"]
+
+
+def test_procd_never_gives_up_and_logs_both_outputs(router):
+    file = router.plant("sigen-bridge", ON)
+    main = instances(router.run("start"))["main"]
+    assert main["respawn"] == ["3600", "5", "0"]
+    assert main["stdout"] == main["stderr"] == ["1"]
+    assert main["term_timeout"] == ["30"]
+    assert main["file"] == [file]
+    assert main["env"] == ["PYTHONUNBUFFERED=1", "SIGEN_BRIDGE_INSTANCE=main"]
+    assert main["watchdog"] == ["1", "60"]
+    assert "reload_signal" not in main and "user" not in main
+
+
+def test_the_environment_it_gives_is_accepted_by_the_bridge(router):
+    router.plant("sigen-bridge", ON)
+    pairs = instances(router.run("start"))["main"]["env"]
+    assert config.from_environment(dict(pair.split("=", 1) for pair in pairs)) == {}
+
+
+def test_the_flags_it_gives_are_accepted_by_the_bridge(router):
+    router.plant("sigen-bridge", ON)
+    words = instances(router.run("start"))["main"]["command"][1:]
+    settings, path, rest = config.take_flags(words)
+    assert rest == ["run"] and path == str(router.config / "sigen-bridge")
+    assert settings["run.watchdog"].raw == "procd"
+
+
+@pytest.mark.parametrize("content", ["", "config sigen-bridge 'main'\n", ON.replace("1", "0")])
+def test_nothing_is_started_when_disabled(router, content):
+    router.plant("sigen-bridge", content)
+    assert router.run("start") == []
+    assert router.done.returncode == 0
+
+
+@pytest.mark.parametrize("word", ["1", "on", "yes", "true", "enabled"])
+def test_every_uci_spelling_of_yes_enables(router, word):
+    router.plant("sigen-bridge", ON.replace("'1'", f"'{word}'"))
+    assert list(instances(router.run("start"))) == ["main"]
+
+
+def test_a_watchdog_switched_off_stays_off(router):
+    router.plant("sigen-bridge", ON + "config run\n\toption watchdog 'off'\n")
+    main = instances(router.run("start"))["main"]
+    assert "watchdog" not in main and "--run-watchdog" not in main["command"]
+
+
+def test_each_copy_of_the_file_is_a_plant_of_its_own(router):
+    router.plant("sigen-bridge", ON)
+    barn = router.plant("sigen-bridge-barn", ON + "config run 'run'\n\toption watchdog 'off'\n")
+    router.plant("sigen-bridge-shed", "config modbus 'modbus'\n\toption host '10.0.0.9'\n")
+    found = instances(router.run("start"))
+    assert sorted(found) == ["barn", "main"]
+    assert found["barn"]["command"] == [str(router.program), "run", "--config", barn]
+    assert found["barn"]["env"][1] == "SIGEN_BRIDGE_INSTANCE=barn"
+    assert "watchdog" in found["main"]
+
+
+@pytest.mark.parametrize("left_over", ["sigen-bridge-opkg", "sigen-bridge-barn-opkg", "sigen-bridge.apk-new",
+                                       "sigen-bridge-barn.apk-new", "sigen-bridge-main"])
+def test_what_package_managers_leave_beside_a_file_is_no_plant(router, left_over):
+    router.plant(left_over, ON)
+    assert router.run("start") == []
+
+
+def test_wrong_settings_are_logged_once_and_not_started(router):
+    file = router.plant("sigen-bridge", ON)
+    router.checks(2, "setting modbus.port: 70000 is too high")
+    calls = router.run("start")
+    assert instances(calls) == {}
+    assert logged(calls) == ["main is not started: setting modbus.port: 70000 is too high"]
+    checked = (router.tmp / "checked").read_text().split("\x1f")[:-1]
+    assert checked == ["config", "check", "--config", file]
+
+
+def test_a_check_that_could_not_run_does_not_keep_the_bridge_down(router):
+    router.plant("sigen-bridge", ON)
+    router.checks(137)
+    calls = router.run("start")
+    assert "main" in instances(calls)
+    assert "could not be checked (exit 137)" in logged(calls)[0]
+
+
+@pytest.mark.parametrize("manager", ["opkg", "apk"])
+def test_a_missing_interpreter_is_logged_with_what_to_install(router, tmp_path, manager):
+    router.plant("sigen-bridge", ON)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in (router.shell[0], "cat"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    if manager == "apk":
+        (tools / "apk").write_text("")
+        (tools / "apk").chmod(0o755)
+    router.path = str(tools)
+    calls = router.run("start")
+    assert instances(calls) == {} and router.done.returncode == 1
+    (line,) = logged(calls)
+    assert line.startswith("python3 is missing") and "python3-light python3-logging" in line
+    assert ("apk add" in line) == (manager == "apk")
+    assert ("python3-email" in line) == (manager == "opkg")
+
+
+def test_a_committed_change_of_any_plant_reloads_and_nothing_else_does(router):
+    for name in ("sigen-bridge", "sigen-bridge-barn", "sigen-bridge-opkg"):
+        router.plant(name, ON)
+    assert router.run("triggers") == [["procd_add_reload_trigger", "sigen-bridge"],
+                                      ["procd_add_reload_trigger", "sigen-bridge-barn"]]
+
+
+def test_the_shipped_uci_file_is_off_and_names_only_real_settings(tmp_path):
+    text = (ROOT / "init" / "conf" / "sigen-bridge.uci").read_text()
+    assert [option[:3] for option in uci.parse(text)] == [("main", "enabled", "0")]
+    known = {row.key for row in SETTINGS} | {"main.enabled"}
+    everything = uci.parse(re.sub(r"(?m)^(\s*)#option", r"\1option", text))
+    assert len(everything) > 10
+    for option in everything:
+        assert f"{option.section}.{option.name}" in known
+    path = tmp_path / "sigen-bridge"
+    path.write_text(text)
+    assert config.from_file(str(path)) == {}
+
+
+def test_a_value_with_a_blank_in_the_uci_file_reaches_the_bridge(tmp_path):
+    path = tmp_path / "sigen-bridge"
+    path.write_text(ON + "config run 'run'\n\toption state_dir '/mnt/usb disk/sigen'\n")
+    assert config.from_file(str(path))["run.state_dir"].raw == "/mnt/usb disk/sigen"
