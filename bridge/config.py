@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from bridge import uci
+from bridge import ini, uci
 from bridge.errors import ConfigError
 from bridge.settings import SETTINGS, Setting
 
@@ -188,7 +188,7 @@ def from_file(path: Optional[str]) -> Dict[str, Origin]:
             return {}
     content = _read(chosen, "configuration file " + chosen)
     try:
-        options = uci.parse(content) if _looks_like_uci(content) else ini(content)
+        options = uci.parse(content) if uci.looks_like_uci(content) else ini.parse(content)
     except ValueError as error:
         raise ConfigError(f"configuration file {chosen}: {error}") from None
     return _known(options, chosen)
@@ -201,35 +201,6 @@ def _read(path: str, what: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"{what}: cannot be read ({reason}); check the path and its permissions") from None
-
-
-def _looks_like_uci(content: str) -> bool:
-    for line in content.splitlines():
-        words = line.split(None, 1)
-        if words and not words[0].startswith("#"):
-            return words[0] in ("config", "package")
-    return False
-
-
-def ini(content: str) -> List[uci.Option]:
-    """Parse ``[section]`` and ``name = value`` lines; # and ; begin comment lines; quotes may surround a value."""
-    options: List[uci.Option] = []
-    section = ""
-    for number, line in enumerate(content.splitlines(), 1):
-        bare = line.strip()
-        if not bare or bare[0] in "#;":
-            continue
-        if bare[0] == "[" and bare[-1] == "]":
-            section = bare[1:-1].strip()
-            continue
-        name, equals, value = bare.partition("=")
-        if not equals or not section:
-            raise ValueError(f"line {number} is neither [section] nor name = value: {bare.split()[0][:40]}")
-        value = value.strip()
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        options.append(uci.Option(section, name.strip(), value, number))
-    return options
 
 
 def _known(options: List[uci.Option], path: str) -> Dict[str, Origin]:

@@ -36,6 +36,15 @@ def parse(content: str) -> List[Option]:
     return options
 
 
+def looks_like_uci(content: str) -> bool:
+    """Say whether the first line that is not a comment is UCI rather than INI."""
+    for line in content.splitlines():
+        words = line.split(None, 1)
+        if words and not words[0].startswith("#"):
+            return words[0] in ("config", "package")
+    return False
+
+
 def _words(line: str, number: int) -> List[str]:
     words: List[str] = []
     current: List[str] = []

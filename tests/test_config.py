@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import config, uci
+from bridge import config, ini, uci
 from bridge.errors import ConfigError
 from bridge.settings import SETTINGS
 
@@ -112,14 +112,14 @@ def test_settings_are_well_formed():
     ("[a]\nb = c\n", "a", "b", "c"), ("[a]\nb=\"c d\"\n", "a", "b", "c d"), ("; x\n# y\n[a]\nb = c # d\n", "a", "b", "c # d"),
 ])
 def test_ini_lines(content, section, name, value):
-    option = config.ini(content)[0]
+    option = ini.parse(content)[0]
     assert (option.section, option.name, option.value) == (section, name, value)
 
 
 @pytest.mark.parametrize("content", ["b = c\n", "[a]\nnonsense\n"])
 def test_ini_errors_name_the_line(content):
     with pytest.raises(ValueError, match="line"):
-        config.ini(content)
+        ini.parse(content)
 
 
 @pytest.mark.parametrize("content", ["option x 'y'\n", "config a\n\toption b 'c\n", "what is this\n"])
@@ -135,7 +135,7 @@ def test_any_value_survives_uci_quotes(value):
 
 @given(st.text(max_size=200))
 def test_no_file_content_crashes_the_parsers(content):
-    for parser in (uci.parse, config.ini):
+    for parser in (uci.parse, ini.parse):
         try:
             parser(content)
         except ValueError:

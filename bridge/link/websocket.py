@@ -8,12 +8,12 @@ buffer, which takes half the work of its own two-byte reads (measured).
 from __future__ import annotations
 
 import socket
-from typing import Any, List, Optional, Sequence
+from typing import Any, Iterator, List, Optional, Sequence
 
 from bridge.clock import Clock
 from bridge.errors import ConfigError, LinkError, LinkTimeout
 from bridge.link.dial import CONNECT_TIMEOUT_S, connect
-from bridge.link.stream import MAX_TAKE, NothingYet, Stream
+from bridge.link.stream import MAX_TAKE, Stream
 
 HANDSHAKE_TIMEOUT_S = 1.0  # the upgrade is one short answer
 PING_AFTER_S = 20.0  # shelly.md section 2: half-open connections are found by pings of 30 s or less
@@ -29,11 +29,15 @@ class UpgradeRefused(LinkError):
 class WebSocketLink:
     """One WebSocket that is opened by ``connect`` and closed by every failure."""
 
-    def __init__(self, name: str, host: str, port: int, path: str, clock: Clock) -> None:
+    def __init__(
+        self, name: str, host: str, port: int, path: str, clock: Clock, timeout_s: float,
+    ) -> None:
         self.peer = f"{name} {host}:{port}"
         self._name, self._host, self._port, self._path = name, host, port, path
         self._clock = clock
+        self._timeout_s = timeout_s
         self._abnf: Any = None
+        self._outgoing: Any = None
         self._parser: Any = None
         self._stream: Optional[Stream] = None
         self._parts: List[bytes] = []
@@ -59,35 +63,40 @@ class WebSocketLink:
         if client.status != 101:
             tcp.close()
             raise UpgradeRefused(f"{self.peer}: no WebSocket at {self._path} (HTTP {client.status})")
-        self._stream = Stream(tcp, self.peer, self._clock.monotonic)
+        self._stream = Stream(tcp, self.peer, self._timeout_s, self._clock.monotonic)
         self._abnf = library.ABNF
+        self._outgoing = library.ABNF.create_frame(b"", TEXT)
         self._parser = _parser(library, self._stream)
         self._parts = []
         self._pinged = self._stream.heard
 
-    def send(self, texts: Sequence[str], timeout_s: float) -> None:
+    def send(self, texts: Sequence[str]) -> None:
         """Send one text frame for each text, together; raises LinkError, LinkTimeout."""
-        create = self._abnf.create_frame
-        self._write(b"".join([create(text, TEXT).format() for text in texts]), timeout_s)
+        frame = self._outgoing
+        burst = []
+        for text in texts:
+            frame.data = text.encode()
+            burst.append(frame.format())
+        self._write(b"".join(burst))
 
-    def receive(self, deadline: float) -> bytes:
-        """Return the next text, waiting until ``deadline`` (monotonic); raises LinkError, LinkTimeout."""
-        self._opened().deadline = deadline
-        text = self._next()
-        while text is None:
+    def receive(self) -> Iterator[bytes]:
+        """Yield texts as they come, for as long as the caller wants more and the time-out allows.
+
+        Raises LinkError, LinkTimeout.
+        """
+        self._opened().deadline = self._clock.monotonic() + self._timeout_s
+        while True:
             text = self._next()
-        return text
+            if text is not None:
+                yield text
 
     def drain(self) -> List[bytes]:
-        """Return the texts that are here already; does not wait. Raises LinkError."""
+        """Return the texts that are here already; waits for the rest of one that has begun."""
         texts: List[bytes] = []
         stream = self._opened()
-        stream.deadline = None
+        stream.deadline = self._clock.monotonic() + self._timeout_s
         while stream.ready():
-            try:
-                text = self._next()
-            except NothingYet:
-                break  # half a frame; the parser goes on with it next time
+            text = self._next()
             if text is not None:
                 texts.append(text)
         return texts
@@ -103,7 +112,7 @@ class WebSocketLink:
             return
         if self._pinged <= heard:
             self._pinged = now
-            self._write(self._abnf.create_frame(b"", PING).format(), PONG_TIMEOUT_S)
+            self._write(self._abnf.create_frame(b"", PING).format())
         elif now - self._pinged > PONG_TIMEOUT_S:
             self._let_go()
             raise LinkTimeout(f"{self.peer}: silent for {now - heard:.0f} s; a ping got no answer")
@@ -113,7 +122,7 @@ class WebSocketLink:
         if self._stream is None:
             return
         try:
-            self._write(self._abnf.create_frame(GOING, CLOSE).format(), 0.0)
+            self._write(self._abnf.create_frame(GOING, CLOSE).format())
         except LinkError:
             pass  # it is gone already, which is what we want
         self._let_go()
@@ -132,7 +141,7 @@ class WebSocketLink:
         if opcode == TEXT and frame.fin and not self._parts:
             return frame.data
         if opcode == PING:
-            self._write(self._abnf.create_frame(frame.data, PONG).format(), PONG_TIMEOUT_S)
+            self._write(self._abnf.create_frame(frame.data, PONG).format())
         elif opcode == CLOSE:
             self._let_go()
             raise LinkError(f"{self.peer}: closed the WebSocket")
@@ -151,9 +160,9 @@ class WebSocketLink:
         message, self._parts = b"".join(self._parts), []
         return message
 
-    def _write(self, frames: bytes, timeout_s: float) -> None:
+    def _write(self, frames: bytes) -> None:
         try:
-            self._opened().write(frames, timeout_s)
+            self._opened().write(frames)
         except LinkError:
             self._let_go()
             raise
@@ -202,7 +211,7 @@ def _protocol_errors() -> Any:
 
 
 def _parser(library: Any, stream: Stream) -> Any:
-    """Return the library's frame parser, reading from our stream; it can be interrupted anywhere."""
+    """Return the library's frame parser, reading from our stream."""
     parser = library.frame_buffer(None, True)
     parser.recv_strict = stream.take
     return parser

@@ -17,7 +17,7 @@ from bridge.link.dial import split_host
 from bridge.link.digest import Digest
 from bridge.link.websocket import UpgradeRefused, WebSocketLink, available
 from bridge.peers.shelly_components import MODEL_RULE
-from bridge.peers.shelly_rpc import CALL_TIMEOUT_S, Channel, News, Outcomes, Pair
+from bridge.peers.shelly_rpc import CALL_TIMEOUT_S, Channel, News, Pair, Refusals
 from bridge.peers.shelly_ws import WsChannel
 
 HTTP_PORT = 80
@@ -110,8 +110,8 @@ class ShellyClient:
         """Return the result of one RPC call; raises LinkError, AuthError, RateLimited, PeerError."""
         return self._guarded(lambda channel: channel.call(method, params))
 
-    def set_values(self, pairs: Sequence[Pair]) -> Outcomes:
-        """Set components by key ("number:200"); per key None or the refusal. Raises as ``call`` does."""
+    def set_values(self, pairs: Sequence[Pair]) -> Refusals:
+        """Set components by key ("number:200"); return those that were not set. Raises as ``call`` does."""
         return self._guarded(lambda channel: channel.set_values(pairs))
 
     def news(self) -> News:
@@ -154,8 +154,8 @@ class ShellyClient:
             if len(self._drops) >= DROPS:
                 self._drops = []
                 return f"{self.peer}: the WebSocket keeps breaking"
-        link = WebSocketLink("shelly", *self._address, "/rpc", self._clock)
-        channel = WsChannel(link, self._digest, self._clock)
+        link = WebSocketLink("shelly", *self._address, "/rpc", self._clock, CALL_TIMEOUT_S)
+        channel = WsChannel(link, self._digest)
         try:
             channel.open()
         except UpgradeRefused as error:

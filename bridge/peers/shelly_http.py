@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping, Sequence
 
-from bridge.errors import AuthError, PeerError, RateLimited, Rejected
+from bridge.errors import AuthError, PeerError, Rejected
 from bridge.link.lan import HttpAnswer, LanHttp
-from bridge.peers.shelly_rpc import SRC, News, Outcomes, Pair, params_json, rpc_error, set_call
+from bridge.peers.shelly_rpc import SRC, News, Pair, Refusals, params_json, rpc_error, set_call
 
 
 class HttpChannel:
@@ -55,21 +55,20 @@ class HttpChannel:
             raise PeerError(f"{peer}: answered {method} with something that is not JSON; is it a Shelly?")
         return frame
 
-    def set_values(self, pairs: Sequence[Pair]) -> Outcomes:
+    def set_values(self, pairs: Sequence[Pair]) -> Refusals:
         """Set components one after the other; a refusal that concerns more than one ends the round."""
-        outcomes: Outcomes = {}
-        for key, value in pairs:
+        refusals: Refusals = {}
+        for index, (key, value) in enumerate(pairs):
             try:
                 self._call(*set_call(key, value))
-                outcomes[key] = None
             except Rejected as error:
-                outcomes[key] = error
-            except (AuthError, RateLimited):
+                refusals[key] = error
+            except AuthError:
                 raise
             except PeerError as error:
-                outcomes[key] = error
+                refusals.update({key: error for key, _ in pairs[index:]})
                 break
-        return outcomes
+        return refusals
 
     def news(self) -> News:
         """Return nothing: HTTP does not speak unasked."""

@@ -7,7 +7,7 @@ Never opens anything and never decides what to write. Facts: Shelly documentatio
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Protocol, Sequence, Tuple, Union
 
 from bridge.errors import BridgeError, PeerError, RateLimited, Rejected
 
@@ -19,7 +19,7 @@ SET_METHODS = {"number": "Number.Set", "text": "Text.Set", "boolean": "Boolean.S
 
 Value = Union[int, float, str, bool]
 Pair = Tuple[str, Value]  # component key and what it is to show
-Outcomes = Dict[str, Optional[BridgeError]]  # by component key; None is success
+Refusals = Dict[str, BridgeError]  # by component key: what was not set, and why
 
 
 class Channel(Protocol):
@@ -32,8 +32,8 @@ class Channel(Protocol):
     def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """Return the result of one RPC call."""
 
-    def set_values(self, pairs: Sequence[Pair]) -> Outcomes:
-        """Set components by key; per key None or the device's refusal."""
+    def set_values(self, pairs: Sequence[Pair]) -> Refusals:
+        """Set components by key; return those that were not set."""
 
     def news(self) -> News:
         """Return what the device said unasked since the last time, and keep the road open."""

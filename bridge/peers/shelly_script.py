@@ -14,7 +14,7 @@ from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence
 from bridge.clock import Clock
 from bridge.errors import PeerError, RateLimited, Rejected, ShellyError
 from bridge.peers.shelly_http import HttpChannel
-from bridge.peers.shelly_rpc import News, Outcomes, Pair, json_value
+from bridge.peers.shelly_rpc import News, Pair, Refusals, json_value
 
 SCRIPT_NAME = "sigen-bridge"
 ENDPOINT = "set"
@@ -46,7 +46,7 @@ class ScriptChannel:
         """Return the result of one call, by plain HTTP."""
         return self._http.call(method, params)
 
-    def set_values(self, pairs: Sequence[Pair]) -> Outcomes:
+    def set_values(self, pairs: Sequence[Pair]) -> Refusals:
         """Set components in one request; without the script one call each."""
         if self._target is None and self._clock.monotonic() >= self._look_at:
             self._look()
@@ -58,9 +58,8 @@ class ScriptChannel:
             return self._http.set_values(pairs)
         self._flagged = self._flagged or any(not key.startswith("number:") for key, _ in pairs)
         return {
-            key: None if done.get(key) is True
-            else Rejected(f"{self._http.http.peer}: the helper script could not set {key}", NOT_FOUND)
-            for key, _ in pairs
+            key: Rejected(f"{self._http.http.peer}: the helper script could not set {key}", NOT_FOUND)
+            for key, _ in pairs if done.get(key) is not True
         }
 
     def news(self) -> News:

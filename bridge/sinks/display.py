@@ -7,6 +7,7 @@ positive when it imports.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Dict, NamedTuple, Optional, Union
 
 from bridge.model import Reading
@@ -47,6 +48,9 @@ DISPLAY = (
     DisplayRow(4, "load_w",    +1, 0,     0, MOST, "Load",    "W", BAR,   1,   ICON % "home-lightning-bolt"),
 )
 
+_FIELDS = attrgetter(*[row.field for row in DISPLAY])
+_RULES = tuple((row.offset, row.sign, row.digits, row.lo) for row in DISPLAY)
+
 
 def display_values(reading: Reading, first_id: int) -> Dict[int, Optional[Shown]]:
     """Return what the components show, by id: whole watts, percent with one decimal; unknown is None.
@@ -54,14 +58,11 @@ def display_values(reading: Reading, first_id: int) -> Dict[int, Optional[Shown]
     PV, state of charge and load are never below 0. Upper limits are the component's business.
     """
     values: Dict[int, Optional[Shown]] = {}
-    for row in DISPLAY:
-        amount = getattr(reading, row[1])
+    for amount, (number, sign, digits, lo) in zip(_FIELDS(reading), _RULES):
         if amount is None or amount - amount != 0:  # NaN and infinities are nothing a display can hold
-            values[first_id + row[0]] = None
+            values[first_id + number] = None
             continue
-        if row[3]:
-            value: Shown = round(row[2] * amount * 10) / 10  # ten times cheaper than round(amount, 1)
-        else:
-            value = round(row[2] * amount)
-        values[first_id + row[0]] = 0 * value if value < 0 and row[4] == 0 else value
+        # round(x * 10) / 10 is what round(x, 1) gives, for a tenth of the work
+        value: Shown = round(sign * amount * 10) / 10 if digits else round(sign * amount)
+        values[first_id + number] = 0 if value < lo == 0 else value
     return values

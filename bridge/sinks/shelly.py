@@ -14,7 +14,7 @@ from bridge.clock import Clock
 from bridge.errors import BridgeError, RateLimited, Rejected, ShellyError
 from bridge.model import Reading
 from bridge.peers.shelly_components import AFTER_BOOT, read_components
-from bridge.peers.shelly_rpc import News, Outcomes, Pair
+from bridge.peers.shelly_rpc import News, Pair, Refusals
 from bridge.sinks.display import DISPLAY, display_values
 from bridge.sinks.shelly_cells import Cell, Flag
 from bridge.sinks.shelly_pace import YOUNG_S, Pace, Patience
@@ -38,7 +38,7 @@ class Client(Protocol):
 
     def call(self, method: str, params: Mapping[str, Any]) -> Any: ...
 
-    def set_values(self, pairs: Sequence[Pair]) -> Outcomes: ...
+    def set_values(self, pairs: Sequence[Pair]) -> Refusals: ...
 
     def news(self) -> News: ...
 
@@ -75,6 +75,7 @@ class ShellySink:
         self._verify_at = self._heartbeat_at = 0.0
         self._trouble_since: Optional[float] = None
         self._other_writer = False
+        self._any_ours = False
 
     def write(self, reading: Reading) -> None:
         """Bring the device up to date with a reading; raises BridgeError, at most some time-outs later.
@@ -104,7 +105,7 @@ class ShellySink:
             self._start_over(now)
         else:
             self._listen(now)
-        if not any(cell.ours for cell in self._numbers.values()):
+        if not self._any_ours:
             raise ShellyError(
                 f"{self._client.peer}: none of number:{self._first_id}..{self._first_id + 4} can be written;"
                 " run: sigen-bridge shelly setup"
@@ -114,7 +115,7 @@ class ShellySink:
         all_again = now >= self._heartbeat_at
         pairs = self._changes(reading, now, all_again)
         if pairs:
-            self._learn(self._client.set_values(pairs), dict(pairs), now)
+            self._learn(pairs, self._client.set_values(pairs), now)
         if all_again and reading.valid:
             self._heartbeat_at = now + self._heartbeat_s
 
@@ -154,6 +155,7 @@ class ShellySink:
             standing = cell.update(found.get(cell.key), self._adopt)
             if standing:
                 self._log.warning("%s", standing)
+        self._any_ours = any(cell.ours for cell in self._numbers.values())
         self._verify_at = now + (VERIFY_PUSHED_S if self._client.transport == "ws" else VERIFY_POLLED_S)
         if all(cell.ours for cell in self._cells.values()):
             self._trouble_since = None
@@ -184,13 +186,14 @@ class ShellySink:
         if reading.valid:
             for number, shown in display_values(reading, self._first_id).items():
                 cell = self._numbers[number]
-                if shown is None or not cell.ours or (shown == cell.on_device and not all_again):
+                if shown is None or not cell.ours:
                     continue
-                wanted, clamped = cell.clamped(shown)
-                if clamped:
-                    self._log.warning("%s", clamped)
-                if all_again or cell.differs(wanted):
-                    pairs.append((cell.key, wanted))
+                if not cell.lo <= shown <= cell.hi:
+                    shown, clamped = cell.clamped(shown)
+                    if clamped:
+                        self._log.warning("%s", clamped)
+                if all_again or not cell.same(shown):
+                    pairs.append((cell.key, shown))
         flag = self._flag_cell
         if flag is not None and flag.ours:
             said = self._flag.wanted(reading, now)
@@ -198,20 +201,20 @@ class ShellySink:
                 pairs.append((flag.key, said))
         return pairs
 
-    def _learn(self, outcomes: Outcomes, values: Mapping[str, Any], now: float) -> None:
+    def _learn(self, pairs: Sequence[Pair], refusals: Refusals, now: float) -> None:
         """Keep what was accepted; a lasting refusal stops that component, any other one is raised."""
+        for key, value in pairs:
+            self._cells[key].on_device = value
         trouble: Optional[BridgeError] = None
-        for key, error in outcomes.items():
+        for key, error in refusals.items():
             cell = self._cells[key]
-            if error is None:
-                cell.accepted(values[key])
-            elif isinstance(error, Rejected) and error.code in LASTING:
+            cell.on_device = None
+            if isinstance(error, Rejected) and error.code in LASTING:
                 line = cell.refused(error)
                 if line:
                     self._log.warning("%s", line)
                 self._look_soon(now)
             else:
-                cell.on_device = None
                 trouble = error
         if trouble is not None:
             raise trouble

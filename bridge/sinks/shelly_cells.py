@@ -14,6 +14,7 @@ from bridge.peers.shelly_rpc import Value
 FRESH_S = 30.0  # older readings (cloud, MQTT) show their age in minutes
 TEXT_MOST = 120  # characters; a text component takes 255
 STALE = "stale: "
+INFINITY = float("inf")
 CALM_S = 30.0  # a reason that changes each second (an age in it) is not worth a write each second
 
 
@@ -30,10 +31,9 @@ class Cell:
         self.on_device: Optional[Value] = None
         self.shown: Any = None  # as last read
         self.source = ""
+        self.lo, self.hi = -INFINITY, INFINITY
         self._unit = unit
         self._deadband = deadband
-        self._lo: Optional[float] = None
-        self._hi: Optional[float] = None
         self._clamped = False
         self._refused = False
         self._standing: Optional[str] = None
@@ -42,18 +42,16 @@ class Cell:
         """Take in what the device says of the component; returns a line when its standing has changed."""
         if component is None:
             return self._stand(f'component={self.key} state=missing action="run sigen-bridge shelly setup"')
+        if self.on_device is not None:
+            self._refused = False  # it was written since
         self.shown, self.source = component.value, component.source
-        self._lo, self._hi = component.lo, component.hi
+        self.lo = -INFINITY if component.lo is None else component.lo
+        self.hi = INFINITY if component.hi is None else component.hi
         why = None if adopt else not_ours(component, self._unit)
         if why is not None:
             todo = "set shelly.first_id to five free ones, or shelly.adopt"
             return self._stand(f'component={self.key} state=left_alone reason="{why}" action="{todo}"')
         return self._stand(None)
-
-    def accepted(self, value: Value) -> None:
-        """Note that the device took a value."""
-        self.on_device = value
-        self._refused = False
 
     def refused(self, error: Exception) -> Optional[str]:
         """Stop writing the component until it is read again; returns a line the first time."""
@@ -62,23 +60,17 @@ class Cell:
         first, self._refused = not self._refused, True
         return f'component={self.key} state=refused error="{error}"' if first else None
 
-    def differs(self, wanted: Value) -> bool:
-        """Say whether a number is far enough from what the device shows."""
-        known = self.on_device
-        if known is None:
-            return True
-        if not self._deadband:
-            return wanted != known
-        return abs(wanted - known) > self._deadband  # type: ignore[operator]
+    def same(self, wanted: Any) -> bool:
+        """Say whether a number is close enough to what the device shows."""
+        known: Any = self.on_device
+        if known is None or not self._deadband:
+            return bool(wanted == known)
+        return bool(abs(wanted - known) <= self._deadband)
 
-    def clamped(self, wanted: Any) -> Tuple[Any, Optional[str]]:
+    def clamped(self, wanted: float) -> Tuple[float, Optional[str]]:
         """Return the value within the component's range, and a line the first time that changes it."""
-        value = wanted
-        if self._lo is not None and value < self._lo:
-            value = self._lo
-        if self._hi is not None and value > self._hi:
-            value = self._hi
-        if value is wanted or self._clamped:
+        value = min(max(wanted, self.lo), self.hi)
+        if value == wanted or self._clamped:
             return value, None
         self._clamped = True
         todo = "run sigen-bridge shelly setup to widen its range"

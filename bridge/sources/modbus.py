@@ -16,7 +16,7 @@ from bridge.registers import Vendor
 from bridge.registers.plan import Cost
 from bridge.sources.plausibility import Plausibility
 from bridge.sources.polling import Polling, Slot
-from bridge.sources.signals import Moment, house_load, meter_present, reading_from
+from bridge.sources.signals import Moment, reading_from
 
 HOLD_S = 5.0  # how long a value stays good that was not asked for in this cycle
 SLOW_HOLD_S = 130.0  # and one that is asked for once a minute because it was 0
@@ -53,7 +53,6 @@ class ModbusSource:
         self._values: Dict[str, Any] = {}  # the newest value of each role, None where it said "no value"
         self._told: Dict[str, float] = {}  # and when
         self._main: Optional[Moment] = None
-        self._load_offset_w = 0.0
         self._last_request = float("-inf")
         self._connections = 0
 
@@ -120,11 +119,8 @@ class ModbusSource:
         values = self._values
         if not measured or len(fresh) < len(self.polling.slots):
             values = self._still_good(now, measured)
-        reading = reading_from(values, main, 0.0 if measured else self._load_offset_w)
-        if measured and self._told["grid_w"] == main.mono and fresh[0].essential:
-            if self.polling.takes_turns:
-                self._load_offset_w = load_offset(values)
-        elif measured:
+        reading = reading_from(values, main)
+        if measured and not fresh[0].essential:
             reading = reading._replace(balance_w=None)  # two moments cannot be balanced
         verdict = self._plausibility.judge(reading, values)
         if verdict.warning:
@@ -142,12 +138,3 @@ class ModbusSource:
         if not measured:
             values.pop("load_w", None)
         return values
-
-
-def load_offset(values: Dict[str, Any]) -> float:
-    """Return what the measured load is above the derived one in W, for cycles that skip its register."""
-    measured = values.get("load_w")
-    if measured is None or not meter_present(values):
-        return 0.0
-    derived = house_load({**values, "load_w": None}, values.get("grid_w")).load_w
-    return 0.0 if derived is None else measured - derived

@@ -65,11 +65,6 @@ class Polling:
             for block in plan([row for row in rows if row not in self.missing], self._cost, self._vendor)
         ]
 
-    @property
-    def takes_turns(self) -> bool:
-        """True when not every block fits into every cycle."""
-        return len(self.slots) > self._budget
-
     def due(self, now: float) -> List[Slot]:
         """Return the slots to ask for in the cycle that starts now, essential ones first."""
         late = [slot for slot in self.slots if not slot.slow or now - slot.asked_at >= SLOW_S]

@@ -31,16 +31,15 @@ class Load(NamedTuple):
     balance_w: Optional[float]
 
 
-def reading_from(values: Mapping[str, Any], moment: Moment, load_offset_w: float = 0.0) -> Reading:
+def reading_from(values: Mapping[str, Any], moment: Moment) -> Reading:
     """Build the Reading of one poll from values by role, in W and %.
 
     ``values`` has an entry for each role that was read; None or absent means unknown. With
-    ``grid_sensor`` 0 there is no meter, so grid and load are unknown. ``load_offset_w`` is what the
-    last measured load was above the derived one, for cycles that skip the load register.
+    ``grid_sensor`` 0 there is no meter, so grid and load are unknown.
     """
     grid_w = values.get("grid_w") if meter_present(values) else None
     third_party_w = values.get("third_party_pv_w")
-    load = house_load(values, grid_w, load_offset_w)
+    load = house_load(values, grid_w)
     extras: Dict[str, Any] = {name: values[name] for name in EXTRAS if name in values}
     pv_w = total_pv(values.get("pv_w"), third_party_w)
     if None not in (pv_w, grid_w, load.load_w) and not load.derived:
@@ -66,7 +65,7 @@ def total_pv(dc_w: Optional[float], third_party_w: Optional[float]) -> Optional[
     return max(0, dc_w + (third_party_w or 0))
 
 
-def house_load(values: Mapping[str, Any], grid_w: Optional[float], offset_w: float = 0.0) -> Load:
+def house_load(values: Mapping[str, Any], grid_w: Optional[float]) -> Load:
     """Return the load: register 30284, else AC balance, else DC balance.
 
     The AC sum (30031 + 30005 + 30194) is free of conversion losses and holds with a DC charger in
@@ -87,7 +86,6 @@ def house_load(values: Mapping[str, Any], grid_w: Optional[float], offset_w: flo
     derived = ac_sum if ac_sum is not None else dc_sum
     if derived is None:
         return Load(None, False, None)
-    derived += offset_w
     if derived < SMALL_NEGATIVE_LOAD_W:
         return Load(None, True, None)
     return Load(max(0, derived), True, None)

@@ -133,8 +133,7 @@ how_to_get() {
 	if command -v opkg >/dev/null 2>&1; then
 		echo "opkg update && opkg install $*"
 	elif command -v apk >/dev/null 2>&1; then
-		# Where apk is, python3-urllib brings email: as a dependency, or (newest) within itself.
-		echo "apk update && apk add $(echo "$*" | sed 's/python3-email/python3-urllib/')"
+		echo "apk update && apk add $*"
 	elif command -v apt-get >/dev/null 2>&1; then
 		echo "apt-get update && apt-get install python3"
 	else
@@ -151,14 +150,24 @@ needed_python() {
 	fi
 }
 
+# Where only apk is, python3-urllib brings email: as a dependency, or (newest) within itself.
+lacking_packages() {
+	if command -v opkg >/dev/null 2>&1 || ! command -v apk >/dev/null 2>&1; then
+		needed_python
+	else
+		needed_python | sed 's/python3-email/python3-urllib/'
+	fi | tr -s '\n ' '  ' | sed 's/ *$//'
+}
+
 check_python() {
-	lacking="$(needed_python | tr '\n' ' ' | sed 's/ *$//')"
+	lacking="$(lacking_packages)"
 	if [ -n "$lacking" ] && [ "$packages" = yes ] && [ -z "$root" ]; then
 		say "getting $lacking"
 		sh -c "$(how_to_get "$lacking")" || fail "the package manager failed; is there internet?"
-		lacking="$(needed_python | tr '\n' ' ' | sed 's/ *$//')"
+		lacking="$(lacking_packages)"
 	fi
-	[ -z "$lacking" ] || fail "Python modules are missing. $(how_to_get "$lacking"), or run this again with --packages"
+	[ -z "$lacking" ] ||
+		fail "these Python packages are missing: $lacking. Get them: $(how_to_get "$lacking") (or add --packages here)"
 	"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 9))' ||
 		fail "$("$PYTHON" --version 2>&1) is too old: Python 3.9 or later is needed (OpenWrt 21.02 or later)"
 }
