@@ -9,12 +9,8 @@
 // promises, ASCII only, one timer, every handler catches its own errors.
 
 let handles = {};
-let flag = { key: null, at: 0, max_age_s: 0, stale: true };
-let CHECK_MS = 1000;
-
-function now_s() {
-  return Shelly.getUptimeMs() / 1000;
-}
+let flag = { key: null, silent_s: 0, max_age_s: 0, stale: true };
+let CHECK_S = 1;
 
 function handle_of(key) {
   if (!handles[key]) {
@@ -83,7 +79,7 @@ function apply(request) {
       flag.stale = false;
     }
   }
-  flag.at = now_s();
+  flag.silent_s = 0;
   if (typeof request.max_age_s === "number") {
     flag.max_age_s = request.max_age_s;
   }
@@ -117,10 +113,8 @@ function on_request(request, response) {
 
 function on_check() {
   try {
-    if (flag.key === null || flag.stale || !flag.max_age_s) {
-      return;
-    }
-    if (now_s() - flag.at > flag.max_age_s) {
+    flag.silent_s += CHECK_S;
+    if (flag.key !== null && !flag.stale && flag.max_age_s && flag.silent_s > flag.max_age_s) {
       flag.stale = true;
       set_one(flag.key, flag.key.indexOf("text:") === 0 ? "stale: the bridge is silent" : false);
     }
@@ -129,5 +123,5 @@ function on_check() {
   }
 }
 
-Timer.set(CHECK_MS, true, on_check);
+Timer.set(CHECK_S * 1000, true, on_check);
 HTTPServer.registerEndpoint("set", on_request);

@@ -52,9 +52,10 @@ class WebSocketLink:
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            tcp.settimeout(HANDSHAKE_TIMEOUT_S)
+            timeout_s = min(self._timeout_s, HANDSHAKE_TIMEOUT_S)
+            tcp.settimeout(timeout_s)
             client.connect(
-                f"ws://{host}:{self._port}{self._path}", timeout=HANDSHAKE_TIMEOUT_S, socket=tcp,
+                f"ws://{host}:{self._port}{self._path}", timeout=timeout_s, socket=tcp,
                 suppress_origin=True, redirect_limit=0,
             )
         except (library.WebSocketException, OSError, ValueError) as error:
@@ -181,7 +182,7 @@ class WebSocketLink:
         if isinstance(error, library.WebSocketBadStatusException):
             why = f"HTTP {error.status_code}"
         elif isinstance(error, (library.WebSocketTimeoutException, socket.timeout)):
-            why = f"no answer in {HANDSHAKE_TIMEOUT_S:g} s"
+            why = "no answer in time"
         else:
             why = type(error).__name__
         return UpgradeRefused(f"{self.peer}: no WebSocket at {self._path} ({why})")

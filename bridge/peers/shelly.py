@@ -56,6 +56,7 @@ class ShellyClient:
 
     def __init__(
         self, host: str, clock: Clock, password: Optional[str] = None, transport: str = "auto", mac: str = "",
+        timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:
         if transport not in TRANSPORTS:
             raise ConfigError(f"shelly.transport: {transport!r} is not one of {', '.join(TRANSPORTS)}")
@@ -71,6 +72,7 @@ class ShellyClient:
         self._address = (name, port)
         self._clock = clock
         self._transport = transport
+        self._timeout_s = timeout_s
         self._bound_mac = plain_mac(mac)
         self._digest = Digest(password, clock.monotonic, f"{name}:{port}", random_part)
         self._ws_faults = FaultLog(clock, "shelly.ws")
@@ -154,7 +156,7 @@ class ShellyClient:
             if len(self._drops) >= DROPS:
                 self._drops = []
                 return f"{self.peer}: the WebSocket keeps breaking"
-        link = WebSocketLink("shelly", *self._address, "/rpc", self._clock, CALL_TIMEOUT_S)
+        link = WebSocketLink("shelly", *self._address, "/rpc", self._clock, self._timeout_s)
         channel = WsChannel(link, self._digest)
         try:
             channel.open()
@@ -187,7 +189,7 @@ class ShellyClient:
         from bridge.link.lan import LanHttp  # http.client is 5 MiB that a WebSocket need not cost
         from bridge.peers.shelly_http import HttpChannel
 
-        plain = HttpChannel(LanHttp("shelly", *self._address, self._clock, self._digest, CALL_TIMEOUT_S))
+        plain = HttpChannel(LanHttp("shelly", *self._address, self._clock, self._digest, self._timeout_s))
         if self._transport != "script":
             return plain
         from bridge.peers.shelly_script import ScriptChannel

@@ -19,7 +19,7 @@ from bridge.peers.sigen_openapi import OpenApi
 from bridge.peers.sigen_records import EnergyFlow
 from bridge.sources.plausibility import BALANCE_FLOOR_W, BALANCE_SHARE
 
-NAME = "openapi"
+NAME = "cloud"
 USABLE_S = 900.0  # after this a cloud value says nothing about now (ruling 6)
 
 

@@ -37,7 +37,7 @@ def test_the_real_answer_maps_to_watts_in_the_models_signs():
     assert (reading.pv_w, reading.soc_pct, reading.battery_w, reading.grid_w, reading.load_w) == (
         300.0, 88.3, -4300.0, -3710.0, 890.0)
     assert reading.valid and reading.balance_w == 0.0 and not reading.load_derived
-    assert (reading.at, reading.mono, reading.source) == (1.0, 2.0, "openapi")
+    assert (reading.at, reading.mono, reading.source) == (1.0, 2.0, "cloud")
     assert reading.extras == {"ev_w": 0.0, "heat_pump_w": 0.0}
 
 

@@ -1,0 +1,73 @@
+"""From settings to the parts that talk to the Sigenergy cloud; imported only when somebody wants it.
+
+Never connects, and never imports requests: that happens at the first call.
+"""
+
+from __future__ import annotations
+
+import os
+
+from bridge.clock import Clock
+from bridge.config import Settings
+from bridge.errors import ConfigError
+from bridge.link.cloud import CloudHttp
+from bridge.peers.limiter import Limiter
+from bridge.peers.sigen_openapi import OpenApi
+from bridge.peers.sigen_session import Credentials
+from bridge.sources.openapi import OpenApiSource
+from bridge.state import StateDir
+
+OPENWRT_MARK = "/etc/openwrt_release"
+STATE_DIRS = ("/var/lib/sigen-bridge",)
+OPENWRT_STATE = "/tmp/sigen-bridge"  # tmpfs: the flash of a router is not for counters
+
+
+def state_dir(settings: Settings) -> StateDir:
+    """Return where small files that outlive the process are kept (``run.state_dir``, or by platform)."""
+    chosen = settings["run.state_dir"]
+    if chosen:
+        return StateDir(chosen)
+    if os.path.exists(OPENWRT_MARK):
+        return StateDir(OPENWRT_STATE)
+    for path in STATE_DIRS:
+        if os.access(path, os.W_OK):
+            return StateDir(path)
+    return StateDir(os.path.join(os.path.expanduser("~"), ".local", "state", "sigen-bridge"))
+
+
+def cloud_configured(settings: Settings) -> bool:
+    """Say whether there are credentials for the OpenAPI."""
+    return bool(
+        (settings["cloud.app_key"] and settings["cloud.app_secret"])
+        or (settings["cloud.username"] and (settings["cloud.password"] or settings["cloud.password_encoded"]))
+    )
+
+
+def openapi(settings: Settings, clock: Clock, patience_s: float = 60.0) -> OpenApi:
+    """Return the OpenAPI client; raises ConfigError when no credentials are set.
+
+    ``patience_s`` is how long a call may wait for the limiter's pacing before it raises RateLimited.
+    """
+    if not cloud_configured(settings):
+        raise ConfigError(
+            "no cloud access is configured: set cloud.app_key and cloud.app_secret (developer portal), or"
+            " cloud.username and cloud.password (mySigen account)"
+        )
+    credentials = Credentials(
+        settings["cloud.app_key"], settings["cloud.app_secret"], settings["cloud.username"],
+        settings["cloud.password"], settings["cloud.password_encoded"],
+    )
+    state = state_dir(settings)
+    return OpenApi(
+        CloudHttp(clock, settings["cloud.user_agent"]), credentials, state, clock, Limiter(state, clock),
+        region=settings["cloud.region"] or None, base_url=settings["cloud.base_url"] or None,
+        host_family=settings["cloud.host_family"], system_id=settings["cloud.system_id"] or None,
+        patience_s=patience_s,
+    )
+
+
+def cloud_source(settings: Settings, clock: Clock) -> OpenApiSource:
+    """Return the source that reads the power flow from the cloud; needs ``cloud.system_id``."""
+    if not settings["cloud.system_id"]:
+        raise ConfigError("setting cloud.system_id is missing: sigen-bridge cloud systems lists yours")
+    return OpenApiSource(openapi(settings, clock, patience_s=20.0), clock)
