@@ -82,7 +82,8 @@ def _main(words: List[str]) -> int:
             hint = did_you_mean(verb, dict.fromkeys(command_names()))
             print_error(f"unknown command {verb!r}{hint or '; sigen-bridge --help lists them'}")
         return EXIT_USAGE
-    _start_logging(settings["run.log_level"])
+    quiet = not getattr(module, "DAEMON", False) and not settings.is_set("run.log_level")
+    _start_logging("warning" if quiet else settings["run.log_level"])
     parser = _Parser(prog=f"sigen-bridge {verb}", description=module.HELP, allow_abbrev=False,
                      formatter_class=_formatter,
                      epilog="Every setting is a flag too: see 'sigen-bridge config show'.")

@@ -169,11 +169,11 @@ def from_environment(environ: Mapping[str, str]) -> Dict[str, Origin]:
             by_name[alias] = row
     origins: Dict[str, Origin] = {}
     for name, value in environ.items():
-        row = by_name.get(name)
-        if row is not None:
+        found = by_name.get(name)
+        if found is not None:
             preferred = name.startswith(ENV_PREFIX)
-            if preferred or row.key not in origins:
-                origins[row.key] = Origin(value, f"environment {name}")
+            if preferred or found.key not in origins:
+                origins[found.key] = Origin(value, f"environment {name}")
         elif name.startswith(ENV_PREFIX) and name not in NOT_SETTINGS:
             raise ConfigError(f"environment {name}: there is no such setting{did_you_mean(name, by_name)}")
     return origins

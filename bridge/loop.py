@@ -14,12 +14,10 @@ from typing import Callable, Deque, Optional, Protocol
 from bridge.clock import Clock
 from bridge.errors import BridgeError, ConfigError, LinkTimeout
 from bridge.faultlog import FaultLog
-from bridge.model import Reading, invalid
+from bridge.model import Reading, invalid, validity_s
 
 RETRY_S = 1.0  # a LAN needs no longer back-off; one request in 1 s is less than normal traffic
 RETRY_JITTER_S = 0.1  # so that many bridges on one gateway do not ask in step
-VALID_MODBUS_S = 5.0
-VALID_CLOUD_S = 900.0
 SLOWER_S = (0.0, 2.0, 5.0)  # periods to fall back to when time-outs pile up
 WINDOW = 60  # cycles looked at to decide that
 
@@ -81,15 +79,17 @@ class Loop:
     """Runs a source at a fixed period and hands every outcome to ``publish``.
 
     ``publish`` gets each reading, and in cycles without one the last good reading marked stale once
-    it is older than ``valid_s``; it must return at once (network sinks sit behind an Outbox).
+    it is too old to be true; it must return at once (network sinks sit behind an Outbox). A cycle
+    without a reading is followed by the next after ``retry_s``, by default the interval, at least 1 s.
     """
 
     def __init__(
         self, source: Source, publish: Callable[[Reading], None], clock: Clock,
-        interval_s: float, faults: FaultLog, valid_s: float = VALID_MODBUS_S,
+        interval_s: float, faults: FaultLog, retry_s: Optional[float] = None,
     ) -> None:
         self._source, self._publish, self._clock = source, publish, clock
-        self._interval_s, self._faults, self._valid_s = interval_s, faults, valid_s
+        self._interval_s, self._faults = interval_s, faults
+        self._retry_s = max(interval_s, RETRY_S) if retry_s is None else retry_s
         self._pace = Pace()
         self.last_good: Optional[Reading] = None
         self.last_error = ""
@@ -106,7 +106,7 @@ class Loop:
             if cycles is not None and self.cycles >= cycles:
                 return
             now = self._clock.monotonic()
-            period = self._pace.period(self._interval_s) if good else max(self._interval_s, RETRY_S)
+            period = self._pace.period(self._interval_s) if good else self._retry_s
             if period <= 0:
                 continue
             start += period
@@ -161,5 +161,5 @@ class Loop:
         if last is None:
             return
         age_s = self._clock.monotonic() - last.mono
-        if age_s > self._valid_s:
+        if age_s > validity_s(last.source):
             self._publish(invalid(last, f"stale: no reading for {age_s:.0f} s"))

@@ -38,6 +38,14 @@ class Reading(NamedTuple):
 
 FIVE = ("pv_w", "soc_pct", "battery_w", "grid_w", "load_w")
 
+VALID_LOCAL_S = 5.0  # ruling 6: then a value says nothing about now
+VALID_REMOTE_S = 900.0  # the cloud measures once in five minutes
+
+
+def validity_s(source: str) -> float:
+    """Return for how many seconds a reading of this source stands for the present."""
+    return VALID_REMOTE_S if source.partition("-")[0] in ("cloud", "mqtt") else VALID_LOCAL_S
+
 
 def invalid(reading: Reading, reason: str) -> Reading:
     """Return the reading marked as not fit for display, with the reason."""

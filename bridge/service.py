@@ -5,7 +5,6 @@ Never lets a sink into the loop's thread except those that only remember; networ
 
 from __future__ import annotations
 
-import json
 import signal
 from typing import Any, Callable, Dict, List, Optional
 
@@ -18,6 +17,7 @@ from bridge.loop import Loop, Source
 from bridge.model import Reading
 from bridge.sinks.outbox import Outbox
 from bridge.sinks.status import StatusSink, line
+from bridge.wiring import Feed
 
 CLOSE_S = 2.0  # a sink that does not end by then is left behind; the process ends anyway
 
@@ -26,17 +26,19 @@ class Service:
     """Builds nothing that connects until ``run``; ``say`` gets a line a second when somebody looks."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, source: Source, sinks: List[Any], notifier: Notifier,
+        self, settings: Settings, clock: Clock, feed: Feed, sinks: List[Any], notifier: Notifier,
         say: Optional[Callable[[str], None]] = None,
     ) -> None:
-        self._clock, self._source, self._notifier, self._say = clock, source, notifier, say
+        source: Source = feed.source
+        self._clock, self.source, self._notifier, self._say = clock, source, notifier, say
         self.status = StatusSink(clock, settings["shelly.first_id"])
         self.outboxes = [Outbox(sink, clock, FaultLog(clock, sink.name)) for sink in sinks]
         self._listen, self._token = settings["status.listen"], settings["status.token"]
         self._server: Any = None
-        self.loop = Loop(source, self.publish, clock, settings["poll.interval_s"], FaultLog(clock, "source"))
+        self.loop = Loop(source, self.publish, clock, feed.interval_s, FaultLog(clock, "source"), feed.retry_s)
         self.loop.after_step = self._after_step
         self._ready = False
+        self.more_routes: Dict[str, Callable[[], Any]] = {}
 
     def run(self, cycles: Optional[int] = None) -> None:
         """Serve, poll until stopped or for ``cycles``, then close everything."""
@@ -60,7 +62,7 @@ class Service:
         self._notifier.stopping()
         for outbox in self.outboxes:
             outbox.close(CLOSE_S)
-        self._source.close()
+        self.source.close()
         if self._server is not None:
             self._server.close()
 
@@ -73,22 +75,32 @@ class Service:
             self._say(f"no reading: {self.loop.last_error}")
 
     def _serve(self) -> None:
-        from bridge.link.httpd import Answer, HttpServer
-        from bridge.sinks.page import page
+        from bridge.link.httpd import HttpServer
 
-        def snapshot() -> Answer:
-            return Answer(200, "application/json", json.dumps(self.status.snapshot()).encode())
+        self._server = HttpServer(self._listen, self.routes(), self._token)
+        self._server.start()
+
+    def routes(self) -> Dict[str, Callable[[], Any]]:
+        """Return what is served: path -> function that answers."""
+        from bridge.link.httpd import Answer, json_answer
+        from bridge.sinks.page import page
+        from bridge.sinks.relay import latest
 
         def health() -> Answer:
             report = self.health()
-            return Answer(200 if report["ok"] else 503, "application/json", json.dumps(report).encode())
+            return json_answer(report, 200 if report["ok"] else 503)
 
         def front() -> Answer:
             return Answer(200, "text/html; charset=utf-8", page(self.status.snapshot(), self.health()).encode())
 
-        routes = {"/": front, "/v1/snapshot": snapshot, "/healthz": health}
-        self._server = HttpServer(self._listen, routes, self._token)
-        self._server.start()
+        def relay() -> Answer:
+            good = self.status.good
+            return json_answer({"error": "no reading yet"}, 404) if good is None else json_answer(latest(good))
+
+        return {
+            "/": front, "/healthz": health, "/latest": relay,
+            "/v1/snapshot": lambda: json_answer(self.status.snapshot()), **self.more_routes,
+        }
 
     @property
     def address(self) -> str:
@@ -99,10 +111,12 @@ class Service:
         """Return how the bridge itself is: ok is True while fresh, valid readings come."""
         shown = self.status.snapshot()
         loop = self.loop
+        standing = getattr(self.source, "health", None)
         return {
+            "failover": standing() if standing is not None else None,
             "ok": bool(shown["valid"]), "version": __version__, "source": shown["source"],
             "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
-            "plant": self._source.name, "cycles": loop.cycles, "late": loop.late, "failed": loop.failed,
+            "plant": self.source.name, "cycles": loop.cycles, "late": loop.late, "failed": loop.failed,
             "dropped": loop.dropped, "sinks": [_sink_health(outbox) for outbox in self.outboxes],
         }
 

@@ -145,7 +145,7 @@ SETTINGS = (
     Setting("failover.return_after_reads", whole(1, 100),                       3,                  "good Modbus reads in a row before the cloud is left"),
     Setting("run.state_dir",          text,                                     "",                 "directory for small state files; default by platform"),
     Setting("run.log_level",          one_of("debug", "info", "warning", "error"), "info",          "least level that is logged"),
-    Setting("run.source",             one_of("auto", "modbus", "cloud", "mqtt"), "auto",            "where readings come from: auto is Modbus first"),
+    Setting("run.source",             one_of("auto", "modbus", "cloud"),        "auto",             "where readings come from: auto is Modbus, and the cloud when that is lost", flag="--source"),
     Setting("run.watchdog",           one_of("auto", "off", "systemd", "procd"), "auto",            "which supervisor is told that the loop makes progress"),
     Setting("status.listen",          listen,                                   "127.0.0.1:8502",   "where the status page and API are served, or off"),
     Setting("status.token",           text,                                     "",                 "token that remote callers must show", secret=True),

@@ -7,16 +7,18 @@ nothing else, so that the small process stays small.
 from __future__ import annotations
 
 import importlib
-from typing import Any, List, Optional
+from typing import Any, List, NamedTuple, Optional
 
 from bridge.clock import Clock
 from bridge.config import Settings, supervisor
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, RateLimited
 from bridge.link.modbus import ModbusLink, make_link
 from bridge.link.notify import Notifier
 from bridge.registers import Vendor, vendor_from
 from bridge.registers.plan import TCP_COST, Cost, rtu_cost
 
+CLOUD_PERIOD_S = 300.0  # vendor: one energyFlow in five minutes per station
+CLOUD_RETRY_S = 30.0  # the limiter decides whether a retry goes out at all
 STRICT_GAP_BUDGET = 1  # with one request a second the blocks take turns
 
 
@@ -111,6 +113,47 @@ def serial_line(settings: Settings, clock: Clock, plant: Vendor) -> Any:
 def offset(settings: Settings, plant: Vendor) -> int:
     """Return what is added to printed register numbers on the wire."""
     return settings["modbus.address_offset"] if settings.is_set("modbus.address_offset") else plant.address_offset
+
+
+class Feed(NamedTuple):
+    """A source and the beat it wants: seconds between readings, and after a cycle without one."""
+
+    source: Any
+    interval_s: float
+    retry_s: Optional[float] = None
+
+
+def feed(settings: Settings, clock: Clock) -> Feed:
+    """Return where readings come from by ``run.source``: Modbus, the cloud, or Modbus with the cloud behind it."""
+    interval_s = settings["poll.interval_s"]
+    if settings["run.source"] == "cloud":
+        return cloud_feed(settings, clock)
+    local = modbus_source(settings, clock)
+    if settings["run.source"] == "auto" and settings["failover.enabled"]:
+        from bridge.wiring_cloud import cloud_configured, cloud_source
+
+        if cloud_configured(settings) and settings["cloud.system_id"]:
+            from bridge.sources.background import Background
+            from bridge.sources.dual import DualSource
+            from bridge.sources.failover import Failover
+
+            rules = Failover(settings["failover.fall_after_s"], settings["failover.return_after_reads"])
+            cloud = Background(cloud_source(settings, clock), clock, "cloud")
+            return Feed(DualSource(local, cloud, clock, rules), interval_s)
+    return Feed(local, interval_s)
+
+
+def cloud_feed(settings: Settings, clock: Clock) -> Feed:
+    """Return the cloud alone, read every 300 s; raises RateLimited for a shorter period (ruling 13)."""
+    from bridge.wiring_cloud import cloud_source
+
+    interval_s = settings["poll.interval_s"] if settings.is_set("poll.interval_s") else CLOUD_PERIOD_S
+    if interval_s < CLOUD_PERIOD_S:
+        raise RateLimited(
+            f"setting poll.interval_s = {interval_s:g} ({settings.where('poll.interval_s')}):"
+            f" the Sigenergy cloud allows one reading in {CLOUD_PERIOD_S:g} s per station; leave it unset or set at least {CLOUD_PERIOD_S:g}"
+        )
+    return Feed(cloud_source(settings, clock), interval_s, CLOUD_RETRY_S)
 
 
 def modbus_source(settings: Settings, clock: Clock, budget: Optional[int] = None) -> Any:

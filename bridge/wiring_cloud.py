@@ -11,6 +11,7 @@ from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import ConfigError
 from bridge.link.cloud import CloudHttp
+from bridge.peers import sigen_password
 from bridge.peers.limiter import Limiter
 from bridge.peers.sigen_openapi import OpenApi
 from bridge.peers.sigen_session import Credentials
@@ -62,7 +63,7 @@ def openapi(settings: Settings, clock: Clock, patience_s: float = 60.0) -> OpenA
         CloudHttp(clock, settings["cloud.user_agent"]), credentials, state, clock, Limiter(state, clock),
         region=settings["cloud.region"] or None, base_url=settings["cloud.base_url"] or None,
         host_family=settings["cloud.host_family"], system_id=settings["cloud.system_id"] or None,
-        patience_s=patience_s,
+        encode=sigen_password.encode if sigen_password.available() else None, patience_s=patience_s,
     )
 
 

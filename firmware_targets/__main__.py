@@ -62,8 +62,10 @@ def budgets() -> int:
     for row in sizes.installed(CACHE):
         verdict = "ok" if row.total_kib <= row.budget_kib else "OVER BUDGET"
         over += row.total_kib > row.budget_kib
-        print(f"{row.files_kib:8.0f} KiB  + {row.compiled_kib:5.0f} KiB compiled = {row.total_kib:5.0f} KiB "
-              f"of {row.budget_kib} KiB  {row.name}  {verdict}")
+        print(
+            f"{row.files_kib:8.0f} KiB  + {row.compiled_kib:5.0f} KiB compiled = {row.total_kib:5.0f} KiB "
+            f"of {row.budget_kib} KiB  {row.name}  {verdict}"
+        )
     return 1 if over else 0
 
 

@@ -47,10 +47,15 @@ def parts() -> Dict[str, Part]:
     book.read_string((HERE / "packages.ini").read_text("utf-8"))
     return {
         name: Part(
-            name, row["summary"], tuple(row["depends"].split()), tuple(row["vendored"].split()),
-            tuple(row.get("modules", "").split()), int(row["budget_kib"]),
+            name,
+            row["summary"],
+            tuple(row["depends"].split()),
+            tuple(row["vendored"].split()),
+            tuple(row.get("modules", "").split()),
+            int(row["budget_kib"]),
         )
-        for name, row in book.items() if name != "DEFAULT"
+        for name, row in book.items()
+        if name != "DEFAULT"
     }
 
 
@@ -73,11 +78,12 @@ def files(name: str, cache: Path) -> List[Entry]:
     everyone = parts()
     found = [
         Entry(f"{LIBRARY}/bridge/{path}", content)
-        for path, content in read_tree(ROOT / "bridge") if owner(path, everyone) == name
+        for path, content in read_tree(ROOT / "bridge")
+        if owner(path, everyone) == name
     ]
     for wheel in everyone[name].vendored:
         found += vendor.entries(cache, wheel, LIBRARY)
-    modules = [entry.path[len(LIBRARY) + 1:] for entry in found if entry.path.endswith(".py")]
+    modules = [entry.path[len(LIBRARY) + 1 :] for entry in found if entry.path.endswith(".py")]
     found.append(Entry(f"{LIBRARY}/{name}.modules", lines(sorted(modules))))
     if name == CORE:
         found.append(Entry(LAUNCHER, launcher(everyone), 0o755))
@@ -94,8 +100,9 @@ def launcher(everyone: Dict[str, Part]) -> bytes:
             rows.append(f'    "{module_name(path)}": "{name}",')
     for part in everyone.values():
         if part.name != CORE:
-            rows += [f'    "{top}": "{part.name}",' for wheel in part.vendored for top in (import_name(wheel),)]
-    return script("launcher.py").replace(b"@PARTS@", "\n".join(rows).encode())
+            rows += [f'    "{import_name(wheel)}": "{part.name}",' for wheel in part.vendored]
+    filled = "PARTS = {\n" + "\n".join(rows) + "\n}\n"
+    return re.sub(rb"(?m)^PARTS: dict = \{\}.*\n", filled.encode(), script("launcher.py"))
 
 
 def import_name(wheel: str) -> str:

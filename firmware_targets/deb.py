@@ -44,21 +44,31 @@ def data(cache: Path) -> List[Entry]:
 
 def metadata(files: List[Entry]) -> List[Entry]:
     """Return the files of control.tar.gz."""
-    fields = control({
-        "Package": contents.CORE,
-        "Version": contents.version(),
-        "Architecture": "all",
-        "Maintainer": contents.MAINTAINER,
-        "Installed-Size": str(-(-size(files) // 1024)),
-        "Depends": "python3 (>= 3.9)",
-        "Recommends": "python3-pycryptodome, systemd",
-        "Section": "utils",
-        "Priority": "optional",
-        "Description": contents.parts()[contents.CORE].summary.replace("router", "Raspberry Pi"),
-    })
-    sums = (f"{hashlib.md5(entry.content).hexdigest()}  {entry.path}" for entry in sorted(files) if entry.path != CONFIG)
+    fields = control(
+        {
+            "Package": contents.CORE,
+            "Version": contents.version(),
+            "Architecture": "all",
+            "Maintainer": contents.MAINTAINER,
+            "Installed-Size": str(-(-size(files) // 1024)),
+            "Depends": "python3 (>= 3.9)",
+            "Recommends": "python3-pycryptodome, systemd",
+            "Section": "utils",
+            "Priority": "optional",
+            "Description": contents.parts()[contents.CORE].summary.replace("router", "Raspberry Pi"),
+        }
+    )
+    sums = (
+        f"{hashlib.md5(entry.content).hexdigest()}  {entry.path}"
+        for entry in sorted(files)
+        if entry.path != CONFIG
+    )
     names = lines(sorted(contents.parts()))
-    found = [Entry("control", fields), Entry("conffiles", lines([f"/{CONFIG}"])), Entry("md5sums", lines(sums))]
+    found = [
+        Entry("control", fields),
+        Entry("conffiles", lines([f"/{CONFIG}"])),
+        Entry("md5sums", lines(sums)),
+    ]
     for step in ("postinst", "prerm", "postrm"):
         text = contents.script(f"deb-{step}.sh").replace(b"@PACKAGES@", b" ".join(names.split()))
         found.append(Entry(step, text, 0o755))
@@ -68,11 +78,14 @@ def metadata(files: List[Entry]) -> List[Entry]:
 def pack(cache: Path, epoch: int) -> bytes:
     """Return the .deb as bytes."""
     files = data(cache)
-    return ar([
-        ("debian-binary", b"2.0\n"),
-        ("control.tar.gz", gzipped(tar(metadata(files), epoch))),
-        ("data.tar.gz", gzipped(tar(files, epoch))),
-    ], epoch)
+    return ar(
+        [
+            ("debian-binary", b"2.0\n"),
+            ("control.tar.gz", gzipped(tar(metadata(files), epoch))),
+            ("data.tar.gz", gzipped(tar(files, epoch))),
+        ],
+        epoch,
+    )
 
 
 def filename() -> str:

@@ -9,7 +9,7 @@ import gzip
 import io
 import tarfile
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 
 class Entry(NamedTuple):
@@ -27,7 +27,7 @@ def size(entries: Iterable[Entry]) -> int:
 
 def folders(entries: Iterable[Entry]) -> List[str]:
     """Return every directory that the files need, parents first."""
-    found = set()
+    found: Set[str] = set()
     for entry in entries:
         parts = entry.path.split("/")[:-1]
         found.update("/".join(parts[: depth + 1]) for depth in range(len(parts)))

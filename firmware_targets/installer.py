@@ -48,7 +48,10 @@ def _pairs(modules: Dict[str, str]) -> str:
 def pack(cache: Path, epoch: int) -> bytes:
     """Return the installer as bytes: header, then an uncompressed tar of one tar.gz for each part."""
     parts = {name: contents.files(name, cache) for name in contents.parts()}
-    members = [(f"{name}.tar.gz", gzipped(tar(files, epoch))) for name, files in (*parts.items(), *services().items())]
+    members = [
+        (f"{name}.tar.gz", gzipped(tar(files, epoch)))
+        for name, files in (*parts.items(), *services().items())
+    ]
     payload = tar_of(members, epoch)
     need_kib = (f"{name}:{size(files) * BYTECODE_FACTOR // 1024 + 1}" for name, files in parts.items())
     values = {

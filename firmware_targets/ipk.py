@@ -33,18 +33,20 @@ def metadata(part: contents.Part, installed: int, epoch: int) -> List[Entry]:
     """Return the files of control.tar.gz."""
     core = part.name == contents.CORE
     depends = part.depends if core else (contents.CORE, *part.depends)
-    fields = control({
-        "Package": part.name,
-        "Version": f"{contents.version()}-{RELEASE}",
-        "Depends": ", ".join(depends),
-        "SourceDateEpoch": str(epoch),
-        "License": "MIT",
-        "Section": "utils",
-        "Architecture": "all",
-        "Maintainer": contents.MAINTAINER,
-        "Installed-Size": str(installed),
-        "Description": part.summary,
-    })
+    fields = control(
+        {
+            "Package": part.name,
+            "Version": f"{contents.version()}-{RELEASE}",
+            "Depends": ", ".join(depends),
+            "SourceDateEpoch": str(epoch),
+            "License": "MIT",
+            "Section": "utils",
+            "Architecture": "all",
+            "Maintainer": contents.MAINTAINER,
+            "Installed-Size": str(installed),
+            "Description": part.summary,
+        }
+    )
     found = [Entry("control", fields)]
     for step in ("postinst", "prerm"):
         text = contents.script(f"ipk-{step}.sh").replace(b"@PACKAGE@", part.name.encode())
@@ -58,11 +60,16 @@ def pack(name: str, cache: Path, epoch: int) -> bytes:
     """Return the package ``name`` as the bytes of an .ipk."""
     files = data(name, cache)
     parts = contents.parts()
-    return gzipped(tar_of([
-        ("debian-binary", b"2.0\n"),
-        ("data.tar.gz", gzipped(tar(files, epoch))),
-        ("control.tar.gz", gzipped(tar(metadata(parts[name], size(files), epoch), epoch))),
-    ], epoch))
+    return gzipped(
+        tar_of(
+            [
+                ("debian-binary", b"2.0\n"),
+                ("data.tar.gz", gzipped(tar(files, epoch))),
+                ("control.tar.gz", gzipped(tar(metadata(parts[name], size(files), epoch), epoch))),
+            ],
+            epoch,
+        )
+    )
 
 
 def filename(name: str) -> str:

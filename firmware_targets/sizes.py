@@ -41,8 +41,12 @@ def installed(cache: Path) -> Iterator[Size]:
         sizes.append(row)
         yield row
     both = [row for row in sizes if row.name in (contents.CORE, RS485)]
-    yield Size(f"{contents.CORE} + {RS485}", sum(row.files_kib for row in both),
-               sum(row.compiled_kib for row in both), CORE_AND_RS485_KIB)
+    yield Size(
+        f"{contents.CORE} + {RS485}",
+        sum(row.files_kib for row in both),
+        sum(row.compiled_kib for row in both),
+        CORE_AND_RS485_KIB,
+    )
 
 
 def compiled(files: List[Entry]) -> int:

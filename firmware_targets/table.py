@@ -5,7 +5,7 @@ Never says that something was tried on a device: it says what a target has, and 
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from typing import List, Sequence, Tuple
 
 from firmware_targets.targets import Target
 
@@ -17,16 +17,20 @@ VERDICTS = {"yes": "yes", "tight": "just", "no": "**no**"}
 
 def table(targets: Sequence[Target]) -> str:
     """Return a markdown table of all targets that run programs."""
-    rows = [HEAD, ("---",) * len(HEAD)]
+    rows: List[Tuple[str, ...]] = [HEAD, ("---",) * len(HEAD)]
     rows += [_row(target) for target in targets if target.kind != "display"]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _row(target: Target) -> Sequence[str]:
+def _row(target: Target) -> Tuple[str, ...]:
     return (
-        target.get("target.name") or "", _hardware(target), target.get("software.firmware") or "-",
-        FORMATS.get(target.get("software.package_format") or "", "-"), target.get("software.python") or "-",
-        _verdict(target), ", ".join(EVIDENCE[word] for word in (target.get("target.evidence") or "").split()),
+        target.get("target.name") or "",
+        _hardware(target),
+        target.get("software.firmware") or "-",
+        FORMATS.get(target.get("software.package_format") or "", "-"),
+        target.get("software.python") or "-",
+        _verdict(target),
+        ", ".join(EVIDENCE[word] for word in (target.get("target.evidence") or "").split()),
     )
 
 

@@ -46,8 +46,18 @@ SCHEMA = {
     "verdict.runs": r"yes|tight|no",
     "verdict.advice": r".+",
 }
-SOFTWARE = ("software.package_manager", "software.package_format", "software.python", "software.init",
-            "packages.core", "paths.config", "paths.state", "paths.service", "need.flash_mb", "need.ram_mb")
+SOFTWARE = (
+    "software.package_manager",
+    "software.package_format",
+    "software.python",
+    "software.init",
+    "packages.core",
+    "paths.config",
+    "paths.state",
+    "paths.service",
+    "need.flash_mb",
+    "need.ram_mb",
+)
 HARDWARE = ("hardware.soc", "hardware.ram_mb", "hardware.flash_kind", "software.architecture")
 REQUIRED = {
     "firmware": ("target.name", "target.evidence", *SOFTWARE),
@@ -92,13 +102,18 @@ class Target(NamedTuple):
 
 def load() -> List[Target]:
     """Return every target, firmware first. Raises TargetError."""
-    raw = {path.relative_to(HERE).with_suffix("").as_posix(): _read(path) for path in sorted(HERE.glob("*/*.ini"))}
+    raw = {
+        path.relative_to(HERE).with_suffix("").as_posix(): _read(path)
+        for path in sorted(HERE.glob("*/*.ini"))
+    }
     found = []
     for ident, values in raw.items():
         base = values.get("target.base")
         if base is not None and base not in raw:
             raise TargetError(f"{ident}: target.base {base}: there is no such descriptor")
-        inherited = {key: value for key, value in raw.get(base or "", {}).items() if not key.startswith("target.")}
+        inherited = {
+            key: value for key, value in raw.get(base or "", {}).items() if not key.startswith("target.")
+        }
         found.append(Target(ident, {**inherited, **values}))
     return sorted(found, key=lambda target: (_order(target), target.ident))
 
@@ -113,7 +128,11 @@ def _read(path: Path) -> Dict[str, str]:
         book.read_string(path.read_text("utf-8"), str(path))
     except configparser.Error as error:
         raise TargetError(f"{path.name}: {' '.join(str(error).split())}") from error
-    return {f"{section}.{key}": " ".join(value.split()) for section in book.sections() for key, value in book[section].items()}
+    return {
+        f"{section}.{key}": " ".join(value.split())
+        for section in book.sections()
+        for key, value in book[section].items()
+    }
 
 
 def problems() -> List[str]:
@@ -136,9 +155,10 @@ def _sense(target: Target) -> Iterator[str]:
     runs = target.get("verdict.runs")
     if runs in ("yes", "tight") and target.python[:2] < OLDEST_PYTHON:
         yield f"runs = {runs}, but Python {target.get('software.python')} is older than 3.9"
-    flash_mb = target.get("hardware.flash_mb")  # of which the firmware itself takes up to three quarters
-    if runs == "yes" and flash_mb is not None and int(flash_mb) < 4 * target.need_flash_mb:
-        yield f"runs = yes, but {flash_mb} MB of flash have to hold the firmware and {target.need_flash_mb} MB of ours"
+    flash_mb, ours_mb = target.get("hardware.flash_mb"), target.need_flash_mb
+    # The firmware itself takes up to three quarters of the flash.
+    if runs == "yes" and flash_mb is not None and int(flash_mb) < 4 * ours_mb:
+        yield f"runs = yes, but {flash_mb} MB of flash have to hold the firmware and {ours_mb} MB of ours"
     if runs not in (None, "yes") and "verdict.advice" not in target.values:
         yield f"runs = {runs} needs verdict.advice: what can the owner do?"
     yield from _packers(target)
@@ -155,7 +175,7 @@ def _packers(target: Target) -> Iterator[str]:
     if manager == "opkg" and core != wanted:
         yield f"packages.core differs from Depends of the .ipk: {' '.join(sorted(core ^ wanted))}"
     if not core <= asked:
-        yield f"packages.core names what the installer does not ask for: {' '.join(sorted(core - asked))}"
+        yield f"packages.core: the installer does not ask for: {' '.join(sorted(core - asked))}"
     rs485 = set((target.get("packages.rs485") or "").split())
     if rs485 != set(installer.MODULES_RS485.values()):
         yield "packages.rs485 differs from what the installer asks for"

@@ -57,14 +57,35 @@ def fetch(cache: Path) -> None:
         return
     cache.mkdir(parents=True, exist_ok=True)
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--require-hashes", "--only-binary", ":all:", "--implementation", "py", "--abi", "none",
-        "--platform", "any", "--python-version", OLDEST_PYTHON, "--dest", str(cache), "-r", str(REQUIREMENTS),
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--implementation",
+        "py",
+        "--abi",
+        "none",
+        "--platform",
+        "any",
+        "--python-version",
+        OLDEST_PYTHON,
+        "--dest",
+        str(cache),
+        "-r",
+        str(REQUIREMENTS),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise VendorError(f"fetching {REQUIREMENTS.name}: {reason}; the packages need network once, or a filled {cache}")
+        raise VendorError(
+            f"fetching {REQUIREMENTS.name}: {reason}; the packages need network once, or a filled {cache}"
+        )
 
 
 def _wheel(cache: Path, pin: Pin) -> Optional[Path]:
@@ -85,7 +106,9 @@ def entries(cache: Path, name: str, library: str) -> List[Entry]:
         for info in sorted(archive.infolist(), key=lambda item: item.filename):
             path = info.filename
             if path.endswith((".so", ".pyd")):
-                raise VendorError(f"{name}: {path} is compiled code, and the package is for all architectures")
+                raise VendorError(
+                    f"{name}: {path} is compiled code, and the package is for all architectures"
+                )
             if ".dist-info/" in path:
                 if re.search(r"/(licenses/)?(LICEN[CS]E|COPYING|NOTICE)[^/]*$", path):
                     found.append(Entry(f"{library}/licenses/{name}.txt", archive.read(info)))

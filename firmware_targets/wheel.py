@@ -22,7 +22,14 @@ from firmware_targets.entries import gzipped
 
 SOURCES = ("bridge", "init", "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
 BUILD_TIMEOUT_S = 180
-BACKEND = "import sys; from setuptools import build_meta as b; out = sys.argv[1]; b.build_sdist(out); b.build_wheel(out)"
+# The backend changes sys.argv, so the folder is taken before.
+BACKEND = """
+import sys
+from setuptools import build_meta
+out = sys.argv[1]
+build_meta.build_sdist(out)
+build_meta.build_wheel(out)
+"""
 
 
 class BuildError(Exception):
@@ -37,8 +44,13 @@ def pack(epoch: int) -> Dict[str, bytes]:
         out.mkdir()
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
         done = subprocess.run(
-            [sys.executable, "-c", BACKEND, str(out)], cwd=tree, env=environment, timeout=BUILD_TIMEOUT_S,
-            capture_output=True, text=True, check=False,
+            [sys.executable, "-c", BACKEND, str(out)],
+            cwd=tree,
+            env=environment,
+            timeout=BUILD_TIMEOUT_S,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -63,8 +75,10 @@ def _copy(tree: Path) -> None:
 def _same_sdist(content: bytes, epoch: int) -> bytes:
     """Pack a .tar.gz again: sorted, everything root's, one time."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=io.BytesIO(content)) as old, \
-            tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as new:
+    with (
+        tarfile.open(fileobj=io.BytesIO(content)) as old,
+        tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as new,
+    ):
         for member in sorted(old.getmembers(), key=lambda item: item.name):
             member.uid = member.gid = 0
             member.uname = member.gname = "root"
@@ -77,7 +91,10 @@ def _same_sdist(content: bytes, epoch: int) -> bytes:
 def _same_zip(content: bytes, epoch: int) -> bytes:
     """Pack a wheel again: sorted but for RECORD, which stays last; one time, plain modes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
         names = sorted(old.namelist(), key=lambda name: (name.endswith("/RECORD"), name))
         for name in names:
             info = zipfile.ZipInfo(name, gmtime(epoch)[:6])

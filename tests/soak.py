@@ -24,7 +24,7 @@ from bridge.service import Service
 from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim
 from bridge.sinks.display import display_values
-from bridge.wiring import modbus_source, sinks
+from bridge.wiring import feed, sinks
 
 MODBUS_TIMEOUT_S = "0.05"  # real seconds, of which a silent plant costs one a cycle
 MEMORY = 6  # seconds a shown value may be behind: what is held over a hiccup
@@ -139,7 +139,7 @@ def soak(cycles, seed, faults=True):
         }.items()})
         for days in (-1, 0, 1):  # the simulated house works out a whole day when it is first asked about it
             plant.home.at(plant.plant_time() + days * 86_400)
-        service = Service(settings, clock, modbus_source(settings, clock), sinks(settings, clock), Notifier({}, "off"))
+        service = Service(settings, clock, feed(settings, clock), sinks(settings, clock), Notifier({}, "off"))
         proof, weather, marks = Proof(plant, shelly, clock), Weather(rng, plant, shelly, clock), []
         outbox = service.outboxes[0]
 

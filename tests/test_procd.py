@@ -39,7 +39,8 @@ class Router:
 
     def checks(self, code, text=""):
         self.program.write_text(
-            f'#!/bin/sh\nprintf "%s\\037" "$@" >>"{self.tmp}/checked"\necho "{text}" >&2\nexit {code}\n')
+            f'#!/bin/sh\nprintf "%s\\037" "$@" >>"{self.tmp}/checked"\necho "{text}" >&2\nexit {code}\n'
+        )
         self.program.chmod(0o755)
 
     def plant(self, name, content):
@@ -49,10 +50,20 @@ class Router:
     def run(self, action):
         log = self.tmp / "calls"
         log.write_text("")
-        environment = {"PATH": self.path, "STUB_LOG": str(log), "STUB_PROG": str(self.program),
-                       "UCI_CONFIG_DIR": str(self.config)}
-        self.done = subprocess.run([*self.shell, str(STUB), str(SCRIPT), action], env=environment,
-                                   capture_output=True, text=True, timeout=20, check=False)
+        environment = {
+            "PATH": self.path,
+            "STUB_LOG": str(log),
+            "STUB_PROG": str(self.program),
+            "UCI_CONFIG_DIR": str(self.config),
+        }
+        self.done = subprocess.run(
+            [*self.shell, str(STUB), str(SCRIPT), action],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
         return [line.split("\x1f")[:-1] for line in log.read_text().splitlines()]
 
 
@@ -84,7 +95,9 @@ def logged(calls):
 @pytest.mark.needs("shellcheck")
 @pytest.mark.parametrize("dialect", ["sh", "dash"])
 def test_shellcheck_has_nothing_to_say(dialect):
-    done = subprocess.run(["shellcheck", "-s", dialect, str(SCRIPT)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["shellcheck", "-s", dialect, str(SCRIPT)], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -104,7 +117,13 @@ def test_it_is_a_procd_script_that_starts_late_and_stops_early():
 def test_the_command_is_our_own_executable_with_blanks_kept(router):
     file = router.plant("sigen-bridge", ON)
     assert instances(router.run("start"))["main"]["command"] == [
-        str(router.program), "run", "--config", file, "--run-watchdog", "procd"]
+        str(router.program),
+        "run",
+        "--config",
+        file,
+        "--run-watchdog",
+        "procd",
+    ]
 
 
 def test_procd_never_gives_up_and_logs_both_outputs(router):
@@ -163,8 +182,16 @@ def test_each_copy_of_the_file_is_a_plant_of_its_own(router):
     assert "watchdog" in found["main"]
 
 
-@pytest.mark.parametrize("left_over", ["sigen-bridge-opkg", "sigen-bridge-barn-opkg", "sigen-bridge.apk-new",
-                                       "sigen-bridge-barn.apk-new", "sigen-bridge-main"])
+@pytest.mark.parametrize(
+    "left_over",
+    [
+        "sigen-bridge-opkg",
+        "sigen-bridge-barn-opkg",
+        "sigen-bridge.apk-new",
+        "sigen-bridge-barn.apk-new",
+        "sigen-bridge-main",
+    ],
+)
 def test_what_package_managers_leave_beside_a_file_is_no_plant(router, left_over):
     router.plant(left_over, ON)
     assert router.run("start") == []
@@ -210,8 +237,10 @@ def test_a_missing_interpreter_is_logged_with_what_to_install(router, tmp_path, 
 def test_a_committed_change_of_any_plant_reloads_and_nothing_else_does(router):
     for name in ("sigen-bridge", "sigen-bridge-barn", "sigen-bridge-opkg"):
         router.plant(name, ON)
-    assert router.run("triggers") == [["procd_add_reload_trigger", "sigen-bridge"],
-                                      ["procd_add_reload_trigger", "sigen-bridge-barn"]]
+    assert router.run("triggers") == [
+        ["procd_add_reload_trigger", "sigen-bridge"],
+        ["procd_add_reload_trigger", "sigen-bridge-barn"],
+    ]
 
 
 def test_the_shipped_uci_file_is_off_and_names_only_real_settings(tmp_path):

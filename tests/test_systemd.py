@@ -49,8 +49,13 @@ def root(tmp_path):
 
 
 def verify(root, *units):
-    done = subprocess.run(["systemd-analyze", "verify", f"--root={root}", *units], capture_output=True, text=True,
-                          timeout=60, check=False)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", f"--root={root}", *units],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -69,16 +74,29 @@ def test_verify_would_have_found_a_misspelt_key(root):
 @pytest.mark.needs("systemd-analyze")
 @pytest.mark.parametrize("name", SERVICES)
 def test_little_is_left_exposed(name):
-    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={SECURITY_THRESHOLD}", "--no-pager"]
-    done = subprocess.run([*command, str(UNITS / name)], capture_output=True, text=True, timeout=60, check=False)
+    command = [
+        "systemd-analyze",
+        "security",
+        "--offline=true",
+        f"--threshold={SECURITY_THRESHOLD}",
+        "--no-pager",
+    ]
+    done = subprocess.run(
+        [*command, str(UNITS / name)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout[-400:] + done.stderr
 
 
 @pytest.mark.needs("systemd-analyze")
 def test_the_timer_fires_every_five_minutes():
     calendar = read("sigen-bridge-tariff.timer")["Timer"]["OnCalendar"][0]
-    done = subprocess.run(["systemd-analyze", "calendar", "--iterations=3", calendar], capture_output=True, text=True,
-                          timeout=60, check=True)
+    done = subprocess.run(
+        ["systemd-analyze", "calendar", "--iterations=3", calendar],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     times = re.findall(r"\d\d:(\d\d):(\d\d) UTC", done.stdout)
     assert len(times) >= 3 and all(int(minute) % 5 == 0 and second == "20" for minute, second in times)
 
@@ -87,8 +105,12 @@ def test_the_timer_fires_every_five_minutes():
 def test_the_user_cannot_log_in_and_may_open_serial_ports(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "group").write_text("dialout:x:20:\n")
-    subprocess.run(["systemd-sysusers", f"--root={tmp_path}", str(UNITS / "sysusers.d" / "sigen-bridge.conf")],
-                   check=True, timeout=30, capture_output=True)
+    subprocess.run(
+        ["systemd-sysusers", f"--root={tmp_path}", str(UNITS / "sysusers.d" / "sigen-bridge.conf")],
+        check=True,
+        timeout=30,
+        capture_output=True,
+    )
     passwd = (tmp_path / "etc" / "passwd").read_text()
     assert re.search(r"^sigen-bridge:.*:/var/lib/sigen-bridge:/usr/sbin/nologin$", passwd, re.M)
     assert re.search(r"^dialout:x:20:.*\bsigen-bridge$", (tmp_path / "etc" / "group").read_text(), re.M)
@@ -126,10 +148,23 @@ def test_serial_ports_and_no_other_device_are_allowed():
 
 def test_both_services_are_the_same_user_with_the_same_state_and_confinement():
     main, tariff = (read(name)["Service"] for name in SERVICES)
-    own = {"Type", "NotifyAccess", "ExecStart", "WatchdogSec", "SupplementaryGroups", "DevicePolicy", "DeviceAllow",
-           "Restart", "RestartSec", "RestartPreventExitStatus", "TimeoutStartSec", "TimeoutStopSec"}
-    assert {key: value for key, value in main.items() if key not in own} == \
-        {key: value for key, value in tariff.items() if key not in own | {"PrivateDevices"}}
+    own = {
+        "Type",
+        "NotifyAccess",
+        "ExecStart",
+        "WatchdogSec",
+        "SupplementaryGroups",
+        "DevicePolicy",
+        "DeviceAllow",
+        "Restart",
+        "RestartSec",
+        "RestartPreventExitStatus",
+        "TimeoutStartSec",
+        "TimeoutStopSec",
+    }
+    assert {key: value for key, value in main.items() if key not in own} == {
+        key: value for key, value in tariff.items() if key not in own | {"PrivateDevices"}
+    }
 
 
 def test_what_older_systemd_warns_about_stands_in_a_drop_in():

@@ -50,17 +50,23 @@ def test_a_model_takes_from_its_base_what_it_does_not_state(good):
     assert good.get("target.name") == "GL.iNet GL-MT3000 Beryl AX"
 
 
-@pytest.mark.parametrize(("change", "text"), [
-    ({"software__init": "upstart"}, "software.init = 'upstart' is not"),
-    ({"software__colour": "blue"}, "there is no key software.colour"),
-    ({"hardware__ram_mb": None}, "hardware.ram_mb is missing"),
-    ({"software__python": "3.8"}, "Python 3.8 is older than 3.9"),
-    ({"hardware__flash_mb": "16"}, "16 MB of flash have to hold"),
-    ({"verdict__runs": "tight"}, "needs verdict.advice"),
-    ({"packages__core": "python3-light"}, "packages.core differs from Depends"),
-    ({"packages__rs485": "python3-cgi"}, "packages.rs485 differs"),
-    ({"software__package_manager": "apk", "packages__core": "python3-xml"}, "the installer does not ask for: python3-xml"),
-])
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"software__init": "upstart"}, "software.init = 'upstart' is not"),
+        ({"software__colour": "blue"}, "there is no key software.colour"),
+        ({"hardware__ram_mb": None}, "hardware.ram_mb is missing"),
+        ({"software__python": "3.8"}, "Python 3.8 is older than 3.9"),
+        ({"hardware__flash_mb": "16"}, "16 MB of flash have to hold"),
+        ({"verdict__runs": "tight"}, "needs verdict.advice"),
+        ({"packages__core": "python3-light"}, "packages.core differs from Depends"),
+        ({"packages__rs485": "python3-cgi"}, "packages.rs485 differs"),
+        (
+            {"software__package_manager": "apk", "packages__core": "python3-xml"},
+            "the installer does not ask for: python3-xml",
+        ),
+    ],
+)
 def test_a_wrong_descriptor_is_named(good, change, text):
     assert complaints(good) == ""
     assert text in complaints(spoiled(good, **change))
@@ -91,7 +97,9 @@ def test_the_recipe_for_apk_branches_does_not_name_the_package_that_master_lacks
     text = (RECIPE / "Makefile").read_text()
     named = set(re.findall(r"\+(python3-\w+)", text))
     assert "python3-email" not in named
-    assert named == {*contents.parts()[contents.CORE].depends, *installer.MODULES_RS485.values()} - {"python3-email"}
+    assert named == {*contents.parts()[contents.CORE].depends, *installer.MODULES_RS485.values()} - {
+        "python3-email"
+    }
 
 
 def test_the_table_has_a_row_for_every_target_and_claims_no_trial():
@@ -110,11 +118,22 @@ def test_the_recipe_packs_the_staged_files_and_compiles_on_the_router(tmp_path):
     (tmp_path / "include" / "package.mk").write_text(
         "define BuildPackage\nshow-$(1):\n"
         "\t$$(info VERSION $$(PKG_VERSION))\n\t$$(info INSTALL $$(call Package/$(1)/install,OUT))\n"
-        "\t$$(info $$(Package/$(1)))\n\t$$(info $$(Package/$(1)/postinst))\nendef\n")
+        "\t$$(info $$(Package/$(1)))\n\t$$(info $$(Package/$(1)/postinst))\nendef\n"
+    )
     done = subprocess.run(
-        ["make", "-C", str(RECIPE), f"TOPDIR={tmp_path}", f"INCLUDE_DIR={tmp_path}/include",
-         *(f"show-{name}" for name in contents.parts())],
-        capture_output=True, text=True, timeout=60, check=True)
+        [
+            "make",
+            "-C",
+            str(RECIPE),
+            f"TOPDIR={tmp_path}",
+            f"INCLUDE_DIR={tmp_path}/include",
+            *(f"show-{name}" for name in contents.parts()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert f"VERSION {contents.version()}\n" in done.stdout
     for name in contents.parts():
         assert re.search(rf"cp -fpR {ROOT}/build/openwrt/{name}/\. OUT/", done.stdout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from bridge.clock import Clock
 from bridge.commands.run import say_line, serve
@@ -11,6 +11,7 @@ from bridge.commands.sim import five_components
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, ConfigError
 
+DAEMON = True  # logs its state changes
 HELP = "the same against a simulated plant and Shelly in this process"
 
 
@@ -26,7 +27,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
     if args.cycles is not None and args.cycles < 1:
         raise ConfigError(f"demo --cycles {args.cycles}: at least 1")
-    clock, changes, simulators = Clock(), {}, []  # type: Clock, Dict[str, Any], list
+    clock = Clock()
+    changes: Dict[str, Any] = {}
+    simulators: List[Any] = []
     try:
         if not settings["modbus.host"] and not settings["modbus.serial"]:
             plant = PlantSim(clock).start()

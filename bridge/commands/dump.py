@@ -168,7 +168,8 @@ def _print(content: Dict[str, Any], args: argparse.Namespace) -> None:
         value = "-" if entry["value"] is None else entry["value"]
         raw = " ".join(entry["raw"])
         raw = raw if len(raw) <= 19 else raw[:16] + "..."
-        print(f"{entry['address']}  {entry['name']:<42} {raw:<19}  {value!s:>12} {entry['unit']:<5} {entry['text']}".rstrip())
+        line = f"{entry['address']}  {entry['name']:<42} {raw:<19}  {value!s:>12} {entry['unit']:<5} {entry['text']}"
+        print(line.rstrip())
     if "load_w" in content:
         _print_summary(content)
 

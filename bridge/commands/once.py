@@ -9,9 +9,9 @@ from typing import List
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, EXIT_SHELLY, BridgeError, ImplausibleData, ShellyError
-from bridge.model import Reading
+from bridge.model import VALID_LOCAL_S, Reading, validity_s
 from bridge.sinks.status import StatusSink, line
-from bridge.wiring import modbus_source, sinks
+from bridge.wiring import cloud_feed, modbus_source, sinks
 
 HELP = "read once, write the five values once, exit"
 UNLIMITED = 50  # requests: a first read on old firmware has to find out what is missing
@@ -27,7 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do one reading and one write to each sink; exit 3, 4 or 5 when plant, data or Shelly fail."""
     clock = Clock()
-    source = modbus_source(settings, clock, UNLIMITED)
+    cloud = settings["run.source"] == "cloud"
+    source = cloud_feed(settings, clock).source if cloud else modbus_source(settings, clock, UNLIMITED)
     targets = [] if args.dry_run else sinks(settings, clock)
     try:
         reading = _read(source, clock)
@@ -46,8 +47,8 @@ def _read(source: object, clock: Clock) -> Reading:
     """Read until the missing registers are known and the sample is valid, a few times at most."""
     reading: Reading = source.read()  # type: ignore[attr-defined]
     for _ in range(TRIES):
-        if reading.valid and not reading.load_derived:
-            break
+        if (reading.valid and not reading.load_derived) or validity_s(reading.source) > VALID_LOCAL_S:
+            break  # a cloud value is what it is for five minutes
         clock.wait(0.0 if reading.valid else 1.0)
         reading = source.read()  # type: ignore[attr-defined]
     return reading

@@ -10,14 +10,14 @@ from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import Service, stop_on_signals
-from bridge.wiring import modbus_source, notifier, sinks
+from bridge.wiring import feed, notifier, sinks
 
+DAEMON = True  # logs its state changes
 HELP = "poll the plant every second and show it on the Shelly"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    parser.add_argument("--source", choices=("auto", "modbus", "cloud", "mqtt"), help="where readings come from")
     parser.add_argument("--cycles", type=int, metavar="N", help="stop after N cycles")
     parser.add_argument("--print", action="store_true", dest="lines", help="print a line a second, terminal or not")
 
@@ -35,8 +35,7 @@ def serve(settings: Settings, clock: Clock, cycles: Optional[int], lines: bool) 
     """Run a service made from ``settings`` until it is stopped; prints lines where somebody looks."""
     stop_on_signals(clock)
     say = say_line if lines or sys.stdout.isatty() else None
-    service = Service(settings, clock, modbus_source(settings, clock), sinks(settings, clock),
-                      notifier(settings), say)
+    service = Service(settings, clock, feed(settings, clock), sinks(settings, clock), notifier(settings), say)
     service.run(cycles)
 
 

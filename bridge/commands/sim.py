@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     plant.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
     plant.add_argument("--level", default="2.9", help="protocol level, 1.8 to 2.9")
-    plant.add_argument("--scenario", default="home", help="home, s3, night, export, third_party, v2h, offgrid, no_meter")
+    plant.add_argument("--scenario", default="home", help="home, s3, night, export, third_party, v2h, ...")
     plant.add_argument("--replay", metavar="FILE", help="serve a capture of a real plant")
     plant.add_argument("--min-gap-ms", type=float, default=0, help="ignore requests that come sooner than this")
     plant.add_argument("--delay-s", type=float, default=0.0, help="answer this much later")

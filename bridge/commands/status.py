@@ -39,7 +39,9 @@ def _ask(address: str, path: str, token: str) -> Dict[str, Any]:
     try:
         return get_json(address, path, TIMEOUT_S, token)
     except LinkError as error:
-        raise LinkError(f"status {address}: no bridge answers there ({error}); is 'sigen-bridge run' running?") from error
+        raise LinkError(
+            f"status {address}: no bridge answers there ({error}); is 'sigen-bridge run' running?"
+        ) from error
 
 
 def _show(snapshot: Dict[str, Any], health: Dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ in a fixed number of places.
 from __future__ import annotations
 
 import hmac
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from bridge.errors import ConfigError
 
@@ -25,6 +26,11 @@ class Answer(NamedTuple):
     status: int
     content_type: str
     body: bytes
+
+
+def json_answer(content: Any, status: int = 200) -> Answer:
+    """Return content as JSON."""
+    return Answer(status, "application/json", json.dumps(content).encode())
 
 
 Route = Callable[[], Answer]

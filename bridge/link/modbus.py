@@ -92,12 +92,13 @@ def check_pdu(pdu: bytes, want: Expect, peer: str) -> None:
         return
     if function != want.function:
         raise LinkError(f"{peer}: asked function {want.function}, the reply says function {function}")
-    if want.byte_count is not None:
-        if len(pdu) < 2 or pdu[1] != want.byte_count or len(pdu) != 2 + want.byte_count:
-            got = pdu[1] if len(pdu) > 1 else 0
-            raise LinkError(
-                f"{peer}: asked for {want.byte_count} bytes, the reply announces {got} and carries {len(pdu) - 2}"
-            )
+    if want.byte_count is None:
+        return
+    if len(pdu) < 2 or pdu[1] != want.byte_count or len(pdu) != 2 + want.byte_count:
+        got = pdu[1] if len(pdu) > 1 else 0
+        raise LinkError(
+            f"{peer}: asked for {want.byte_count} bytes, the reply announces {got} and carries {len(pdu) - 2}"
+        )
 
 
 def read_pdu(space: str, address: int, count: int, function_code: Optional[int]) -> bytes:

@@ -75,7 +75,7 @@ class TcpWire:
 
     def _connect(self) -> None:
         try:
-            connection = socket.create_connection(self._address, self._timeout_s)
+            connection = socket.create_connection(self._address, self._timeout_s)  # type: ignore[arg-type]
         except socket.timeout as error:
             raise LinkTimeout(
                 f"modbus {self.peer}: no connection in {self._timeout_s:g} s;"

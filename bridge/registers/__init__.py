@@ -26,7 +26,7 @@ class Register(NamedTuple):
 
     scope: str
     address: int
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody calls on a row
     space: str
     kind: str
     gain: int

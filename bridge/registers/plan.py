@@ -24,7 +24,7 @@ class Block(NamedTuple):
     scope: str
     space: str
     address: int
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody calls on a row
     rows: Tuple[Register, ...]
 
     def words_of(self, row: Register, words: Sequence[int]) -> Sequence[int]:

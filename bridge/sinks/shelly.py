@@ -87,8 +87,9 @@ class ShellySink:
         self._patience.check(now)
         try:
             self._bring_up_to_date(reading, now)
-        except RateLimited:
-            self._pace.slow(now)
+        except RateLimited as error:
+            if error.retry_after_s is None:  # else the client itself keeps quiet for that long
+                self._pace.slow(now)
             raise
         except BridgeError as error:
             self._synced = False

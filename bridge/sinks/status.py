@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Any, Dict, Optional
 
 from bridge.clock import Clock
-from bridge.model import Reading, battery_text, grid_text
+from bridge.model import Reading, battery_text, grid_text, validity_s
 from bridge.sinks.display import display_values
 
 SCHEMA = 1
-VALID_S = {"cloud": 900.0, "mqtt": 900.0}  # by the source's first word
-VALID_DEFAULT_S = 5.0
 
 
 class StatusSink:
@@ -36,13 +34,18 @@ class StatusSink:
     def close(self) -> None:
         """Nothing to let go of."""
 
+    @property
+    def good(self) -> Optional[Reading]:
+        """The last good reading, however old."""
+        return self._good
+
     def snapshot(self) -> Dict[str, Any]:
         """Return the contract's snapshot of this moment; ages are monotonic."""
         latest = self._latest
         if latest is None:
             return _snapshot(None, None, None, "no reading yet", self._first_id)
         now = self._clock.monotonic()
-        valid_s = VALID_S.get(latest.source.split("-")[0], VALID_DEFAULT_S)
+        valid_s = validity_s(latest.source)
         shown = latest
         if not latest.valid and self._good is not None and latest.mono == self._good.mono:
             shown = self._good  # the loop's stale copy: judge its age here, at the moment of asking

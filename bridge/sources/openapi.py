@@ -9,18 +9,18 @@ pump: of 2 457 real samples of the owner's app, which uses the same fields, 2 45
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Dict, Optional
 
 from bridge.clock import Clock
 from bridge.errors import RateLimited
-from bridge.model import Reading, invalid
+from bridge.model import VALID_REMOTE_S, Reading, invalid
 from bridge.peers.budget import PERIOD_S
 from bridge.peers.sigen_openapi import OpenApi
 from bridge.peers.sigen_records import EnergyFlow
 from bridge.sources.plausibility import BALANCE_FLOOR_W, BALANCE_SHARE
 
 NAME = "cloud"
-USABLE_S = 900.0  # after this a cloud value says nothing about now (ruling 6)
 
 
 class OpenApiSource:
@@ -31,12 +31,21 @@ class OpenApiSource:
     def __init__(self, api: OpenApi, clock: Clock, system_id: Optional[str] = None) -> None:
         self._api, self._clock, self._system_id = api, clock, system_id
         self._last: Optional[Reading] = None
+        self._turn = threading.Lock()  # the loop and a relay's /refresh may both ask
+
+    def prepare(self) -> None:
+        """Log in, so that the first reading does not have to."""
+        self._api.token()
 
     def read(self) -> Reading:
         """Return a new reading, or within the 300 s the last one with its own ``at`` and ``mono``.
 
         Raises RateLimited where there is none to return, and what ``OpenApi.energy_flow`` raises.
         """
+        with self._turn:
+            return self._read()
+
+    def _read(self) -> Reading:
         last = self._last
         age_s = self._clock.monotonic() - last.mono if last is not None else 0.0
         if last is not None and age_s < PERIOD_S:
@@ -44,7 +53,7 @@ class OpenApiSource:
         try:
             flow = self._api.energy_flow(self._system_id)
         except RateLimited:
-            if last is not None and age_s <= USABLE_S:
+            if last is not None and age_s <= VALID_REMOTE_S:
                 return last
             raise
         self._last = to_reading(flow, self._clock.now(), self._clock.monotonic())

@@ -120,7 +120,7 @@ def drop_impossible(reading: Reading, values: Mapping[str, Any]) -> Tuple[Readin
         power = values.get(field)
         if power is not None and (abs(power) > limit_w or (field == "pv_w" and power < PV_FLOOR_W)):
             dropped.append(f"{field} {power:.0f} W")
-            reading = reading._replace(**{field: None})
+            reading = reading._replace(**{field: None})  # type: ignore[arg-type]
             if field != "load_w":  # the sums that used it are as wrong as it is
                 reading = reading._replace(balance_w=None)
                 if reading.load_derived:

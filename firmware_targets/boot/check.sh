@@ -38,6 +38,7 @@ no_process() { ! stat -c %U /proc/[0-9]* 2>/dev/null | grep -qx sigen-bridge; }
 has_process() { ! no_process; }
 reads() { sigen-bridge status --json | grep -q '"valid": *true'; }
 logged() { journalctl --sync; journalctl -u "$UNIT" -o cat | grep -q "$1"; }
+no_complaint() { ! journalctl -b -o cat | grep -E "sigen-bridge.*(Unknown|[Ff]ailed to parse|ignoring)"; }
 owner_is() { [ "$(stat -c %U "$2")" = "$1" ]; }
 mode_is() { [ "$(stat -c %a "$2")" = "$1" ]; }
 count_is() { [ "$(show NRestarts)" = "$1" ]; }
@@ -80,6 +81,7 @@ port = 70000" >"$CONFIG"
 	systemctl reset-failed "$UNIT"
 	systemctl start "$UNIT"
 	check "right settings: it starts again" within 30 active
+	check "systemd has nothing to complain about" no_complaint
 	check "no module was compiled at run time" [ "$(find /usr/lib/sigen-bridge -newer /root/good.ini -name '*.pyc' | wc -l)" = 0 ]
 }
 

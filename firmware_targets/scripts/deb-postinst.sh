@@ -2,6 +2,7 @@
 # Make the user, protect the configuration, compile the modules, and restart a bridge that is running.
 set -e
 root="${DPKG_ROOT:-}"
+packages='@PACKAGES@'
 [ "$1" = configure ] || exit 0
 previous="${2:-}"
 
@@ -20,16 +21,20 @@ if [ -z "$root" ]; then
 	fi
 fi
 
-for package in @PACKAGES@; do
+for package in $packages; do
 	sh "$root/usr/lib/sigen-bridge/bytecode" compile "$package"
 done
 
-if [ -d /run/systemd/system ] && [ -z "$root" ]; then
+# Waits between restarts that grow are known to systemd from version 254 on; older ones would complain.
+if [ -z "$root" ] && command -v systemctl >/dev/null 2>&1; then
 	release="$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
 	if [ "${release:-0}" -ge 254 ] && [ ! -e "$steps" ]; then
 		mkdir -p "${steps%/*}"
 		cp /usr/share/sigen-bridge/restart-steps.conf "$steps"
 	fi
+fi
+
+if [ -d /run/systemd/system ] && [ -z "$root" ]; then
 	systemctl daemon-reload
 	if [ -n "$previous" ]; then
 		systemctl try-restart sigen-bridge.service

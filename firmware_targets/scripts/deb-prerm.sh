@@ -2,11 +2,12 @@
 # Stop the services before their program goes, and remove what the installation compiled.
 set -e
 root="${DPKG_ROOT:-}"
+packages='@PACKAGES@'
 
 if [ "$1" = remove ] && [ -d /run/systemd/system ] && [ -z "$root" ]; then
 	systemctl disable --now sigen-bridge-tariff.timer sigen-bridge.service >/dev/null 2>&1 || true
 fi
-for package in @PACKAGES@; do
+for package in $packages; do
 	sh "$root/usr/lib/sigen-bridge/bytecode" remove "$package"
 done
 exit 0

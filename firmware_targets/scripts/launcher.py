@@ -24,9 +24,7 @@ FEED = {
     "urllib": "python3-urllib",
 }
 # Which of our own packages holds what the core package leaves out.
-PARTS = {
-@PARTS@
-}
+PARTS: dict = {}  # filled in when the package is made
 
 
 def remedy(module: str) -> str:

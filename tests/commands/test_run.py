@@ -13,8 +13,6 @@ import pytest
 from bridge.clock import Clock
 from bridge.model import Reading
 from bridge.sinks.display import display_values
-from bridge.sinks.display import display_values
-from bridge.model import Reading
 from tests.commands.conftest import one_line, until
 
 S3_SHOWN = {200: 2800, 201: 15.0, 202: 0, 203: -8540, 204: 11340}
@@ -189,13 +187,13 @@ def test_the_clock_at_1970_changes_nothing_on_the_local_path(clock, plant, shell
     from bridge.config import Origin, Settings
     from bridge.link.notify import Notifier
     from bridge.service import Service
-    from bridge.wiring import modbus_source, sinks
+    from bridge.wiring import feed, sinks
 
     clock.jump_wall(-clock.now())
     settings = Settings({key: Origin(value, "test") for key, value in {
         "modbus.host": "127.0.0.1", "modbus.port": str(plant.port), "shelly.host": f"127.0.0.1:{shelly.port}",
         "status.listen": "off"}.items()})
-    Service(settings, clock, modbus_source(settings, clock), sinks(settings, clock), Notifier({}, "off")).run(3)
+    Service(settings, clock, feed(settings, clock), sinks(settings, clock), Notifier({}, "off")).run(3)
     assert shown(shelly) == S3_SHOWN
 
 

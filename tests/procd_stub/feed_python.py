@@ -11,8 +11,16 @@ import sys
 SPLIT = {
     "python3-asyncio": ("asyncio",),
     "python3-cgi": ("cgi", "cgitb"),
-    "python3-codecs": ("unicodedata", "_multibytecodec", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp",
-                       "_codecs_kr", "_codecs_tw"),
+    "python3-codecs": (
+        "unicodedata",
+        "_multibytecodec",
+        "_codecs_cn",
+        "_codecs_hk",
+        "_codecs_iso2022",
+        "_codecs_jp",
+        "_codecs_kr",
+        "_codecs_tw",
+    ),
     "python3-ctypes": ("ctypes", "_ctypes"),
     "python3-dbm": ("dbm", "_dbm", "_gdbm"),
     "python3-decimal": ("decimal", "_decimal", "_pydecimal"),
@@ -32,7 +40,16 @@ SPLIT = {
     "python3-uuid": ("uuid", "_uuid"),
     "python3-venv": ("venv", "ensurepip"),
     "python3-xml": ("xml", "xmlrpc", "pyexpat", "_elementtree"),
-    "in no package": ("idlelib", "tkinter", "turtle", "turtledemo", "test", "site-packages", "pip", "setuptools"),
+    "in no package": (
+        "idlelib",
+        "tkinter",
+        "turtle",
+        "turtledemo",
+        "test",
+        "site-packages",
+        "pip",
+        "setuptools",
+    ),
 }
 
 
@@ -46,7 +63,7 @@ class Absent:
         """Raise for a module of a package that is not there."""
         if name.partition(".")[0] in self.names:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
+        return
 
 
 def main():
