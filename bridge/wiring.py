@@ -151,7 +151,8 @@ def cloud_feed(settings: Settings, clock: Clock) -> Feed:
     if interval_s < CLOUD_PERIOD_S:
         raise RateLimited(
             f"setting poll.interval_s = {interval_s:g} ({settings.where('poll.interval_s')}):"
-            f" the Sigenergy cloud allows one reading in {CLOUD_PERIOD_S:g} s per station; leave it unset or set at least {CLOUD_PERIOD_S:g}"
+            f" the Sigenergy cloud allows one reading in {CLOUD_PERIOD_S:g} s per station;"
+            f" leave it unset or set at least {CLOUD_PERIOD_S:g}"
         )
     return Feed(cloud_source(settings, clock), interval_s, CLOUD_RETRY_S)
 

@@ -20,12 +20,13 @@ EXIT_FAILED=1
 EXIT_USAGE=2
 LIBRARY=/usr/lib/sigen-bridge
 KEPT=/etc/sigen-bridge/sigen-bridge.run
+KEPT_PARTS=/etc/sigen-bridge/sigen-bridge.parts
 ROUTER_CONFIG=/etc/config/sigen-bridge
 COMPUTER_CONFIG=/etc/sigen-bridge/sigen-bridge.ini
 RESTART_STEPS=/etc/systemd/system/sigen-bridge.service.d/restart-steps.conf
 PYTHON="${PYTHON:-python3}"
 
-root='' action=install yes=no chosen=sigen-bridge service=auto packages=no keep_config=no keep_installer=auto
+root='' action=install yes=no chosen=sigen-bridge service=auto packages=no keep_config=no keep_installer=yes
 
 usage() {
 	cat <<-END
@@ -88,9 +89,11 @@ arguments() {
 	*) wrong_use "--service $service: procd, systemd or none" ;;
 	esac
 	case "$root" in '' | /*) ;; *) root="$(pwd)/$root" ;; esac
-	# An upgrade renews every part that is there.
+	# An upgrade renews every part that is there, or that was there before a firmware update.
 	for part in $PARTS; do
-		[ ! -f "$root$LIBRARY/$part.modules" ] || add_part "$part"
+		if [ -f "$root$LIBRARY/$part.modules" ] || grep -qsxF "$part" "$root$KEPT_PARTS"; then
+			add_part "$part"
+		fi
 	done
 }
 
@@ -271,10 +274,10 @@ remove_file() {
 
 # A GL.iNet firmware update drops what was installed but keeps /etc/sigen-bridge: this file brings it back.
 keep_installer() {
-	[ "$service" = procd ] && [ "$keep_installer" != no ] || return 0
-	[ -z "$root" ] || return 0
-	mkdir -p "${KEPT%/*}"
-	cmp -s "$0" "$KEPT" || cp "$0" "$KEPT"
+	[ "$service" = procd ] && [ "$keep_installer" = yes ] || return 0
+	mkdir -p "$root${KEPT%/*}"
+	cmp -s "$0" "$root$KEPT" || cp "$0" "$root$KEPT"
+	echo "$chosen" | tr ' ' '\n' >"$root$KEPT_PARTS"
 	say "after a firmware update, this one command brings the bridge back: sh $KEPT --yes --packages"
 }
 
@@ -342,6 +345,8 @@ uninstall() {
 	done <"$root$LIBRARY/manifest.removing"
 	rm -f "$root$LIBRARY/manifest"
 	remove_file "$LIBRARY/manifest.removing"
+	remove_file "$KEPT"
+	remove_file "$KEPT_PARTS"
 	if [ "$keep_config" = no ]; then
 		rm -rf "$root/etc/sigen-bridge" "$root/var/lib/sigen-bridge"
 		rmdir "$root/etc" "$root/var/lib" "$root/var" 2>/dev/null

@@ -168,7 +168,7 @@ def test_chatter_without_the_answer_does_not_hold_us_for_ever(server):
     (frame(b"\x03\xe8", opcode=8), "closed the WebSocket"),
     (b"\x87\x00", "broken WebSocket frame"),
     (b"\x81\x7f" + struct.pack(">Q", 1 << 40), "announces"),
-    (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "broken|announces"),
+    (b"\xff" * 16, "broken|announces"),
 ])
 def test_an_end_or_nonsense_is_a_link_error(link, server, raw, words):
     link.connect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -98,6 +99,26 @@ def test_an_upgrade_keeps_configuration_and_parts_and_drops_obsolete_files(run_f
     assert before - set(files_below(run_file.root)) == {"usr/lib/sigen-bridge/bridge/obsolete.py"}
     run_file("--yes", "--uninstall", "--keep-config")
     assert files_below(run_file.root) == ["etc/config/sigen-bridge"]
+
+
+def test_one_command_brings_it_back_after_a_firmware_update(run_file, plant):
+    """GL.iNet's update drops what was installed and keeps what keep.d names."""
+    run_file("--yes", "--rs485")
+    before = files_below(run_file.root)
+    config = run_file.root / "etc/config/sigen-bridge"
+    config.write_text("config modbus 'modbus'\n\toption host '10.1.2.3'\n")
+    for place in ("usr", "lib", "etc/init.d"):
+        shutil.rmtree(run_file.root / place)
+    kept = run_file.root / "etc/sigen-bridge/sigen-bridge.run"
+    run_file.path = kept
+    run_file("--yes", "--packages")
+    assert files_below(run_file.root) == before
+    assert "10.1.2.3" in config.read_text()
+
+
+def test_it_does_not_stay_where_it_is_not_wanted(run_file):
+    run_file("--yes", "--no-keep")
+    assert not (run_file.root / "etc/sigen-bridge").exists()
 
 
 def test_the_systemd_form_brings_units_and_an_ini(run_file):

@@ -1,0 +1,98 @@
+"""What README says is what the program does."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge import cli, errors
+from bridge.settings import SETTINGS
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+
+def settings_table():
+    """Return the settings as a Markdown table."""
+    lines = ["| setting | default | what it is |", "|---|---|---|"]
+    for row in SETTINGS:
+        default = "yes" if row.default is True else "no" if row.default is False else row.default
+        default = f"{default:g}" if isinstance(default, float) else str(default)
+        extra = [f"short `{row.flag}`"] if row.flag else []
+        extra += ["secret"] if row.secret else []
+        extra += [f"also `{alias}`" for alias in row.aliases]
+        what = row.help + (f" ({', '.join(extra)})" if extra else "")
+        lines.append(f"| `{row.key}` | {default or '-'} | {what} |")
+    return "\n".join(lines)
+
+
+def commands_table():
+    """Return the commands as a Markdown table."""
+    lines = ["| command | what it does |", "|---|---|"]
+    lines += [f"| `{name}` | {cli.command(name).HELP} |" for name in cli.command_names()]
+    return "\n".join(lines)
+
+
+SECTIONS = {"settings": settings_table, "commands": commands_table}
+
+
+def with_tables(text):
+    """Return README with its generated tables put in anew."""
+    for name, make in SECTIONS.items():
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+        text = pattern.sub(lambda found, make=make: found.group(1) + make() + "\n" + found.group(2), text)
+    return text
+
+
+def test_the_generated_tables_are_up_to_date():
+    assert README.read_text("utf-8") == with_tables(README.read_text("utf-8")), "run: python -m tests.test_docs"
+
+
+def test_the_first_screen_shows_the_two_commands():
+    first = README.read_text("utf-8").splitlines()[:14]
+    assert any("make run" in line for line in first) and any("make test" in line for line in first)
+
+
+def blocks():
+    """Return the command lines of README's sh blocks."""
+    text = README.read_text("utf-8")
+    return [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.strip().splitlines()]
+
+
+@pytest.mark.parametrize("line", blocks())
+def test_command_lines_are_of_commands_and_settings_that_exist(line):
+    from bridge.config import take_flags
+
+    words = [word for word in line.split() if word not in ("sudo",)]
+    assert words[0] == "sigen-bridge"
+    _, _, rest = take_flags(words[1:])
+    module = cli.command(rest[0])
+    assert module is not None, line
+    parser = cli._Parser(prog="x")
+    module.arguments(parser)
+    parser.parse_args(rest[1:])
+
+
+def test_exit_codes_are_told():
+    text = README.read_text("utf-8")
+    for name, code in vars(errors).items():
+        if name.startswith("EXIT_"):
+            assert re.search(rf"\b{code} [a-zA-Z]", text), name
+
+
+def test_the_make_targets_named_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in set(re.findall(r"(?:`|^    )make ([a-z-]+)", README.read_text("utf-8"), re.M)):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_readme_fits():
+    assert len(README.read_text("utf-8").splitlines()) < 250
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text("utf-8")), "utf-8")
+    sys.stdout.write("README.md is up to date\n")
