@@ -129,18 +129,25 @@ def feed(settings: Settings, clock: Clock) -> Feed:
     if settings["run.source"] == "cloud":
         return cloud_feed(settings, clock)
     local = modbus_source(settings, clock)
-    if settings["run.source"] == "auto" and settings["failover.enabled"]:
-        from bridge.wiring_cloud import cloud_configured, cloud_source
+    wanted = settings["run.source"] == "auto" and settings["failover.enabled"]
+    if not (wanted and cloud_configured(settings) and settings["cloud.system_id"]):
+        return Feed(local, interval_s)
+    from bridge.sources.background import Background
+    from bridge.sources.dual import DualSource
+    from bridge.sources.failover import Failover
+    from bridge.wiring_cloud import cloud_source
 
-        if cloud_configured(settings) and settings["cloud.system_id"]:
-            from bridge.sources.background import Background
-            from bridge.sources.dual import DualSource
-            from bridge.sources.failover import Failover
+    rules = Failover(settings["failover.fall_after_s"], settings["failover.return_after_reads"])
+    cloud = Background(cloud_source(settings, clock), clock, "cloud")
+    return Feed(DualSource(local, cloud, clock, rules), interval_s)
 
-            rules = Failover(settings["failover.fall_after_s"], settings["failover.return_after_reads"])
-            cloud = Background(cloud_source(settings, clock), clock, "cloud")
-            return Feed(DualSource(local, cloud, clock, rules), interval_s)
-    return Feed(local, interval_s)
+
+def cloud_configured(settings: Settings) -> bool:
+    """Say whether there are credentials for the OpenAPI."""
+    return bool(
+        (settings["cloud.app_key"] and settings["cloud.app_secret"])
+        or (settings["cloud.username"] and (settings["cloud.password"] or settings["cloud.password_encoded"]))
+    )
 
 
 def cloud_feed(settings: Settings, clock: Clock) -> Feed:

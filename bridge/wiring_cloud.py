@@ -17,6 +17,7 @@ from bridge.peers.sigen_openapi import OpenApi
 from bridge.peers.sigen_session import Credentials
 from bridge.sources.openapi import OpenApiSource
 from bridge.state import StateDir
+from bridge.wiring import cloud_configured
 
 OPENWRT_MARK = "/etc/openwrt_release"
 STATE_DIRS = ("/var/lib/sigen-bridge",)
@@ -34,14 +35,6 @@ def state_dir(settings: Settings) -> StateDir:
         if os.access(path, os.W_OK):
             return StateDir(path)
     return StateDir(os.path.join(os.path.expanduser("~"), ".local", "state", "sigen-bridge"))
-
-
-def cloud_configured(settings: Settings) -> bool:
-    """Say whether there are credentials for the OpenAPI."""
-    return bool(
-        (settings["cloud.app_key"] and settings["cloud.app_secret"])
-        or (settings["cloud.username"] and (settings["cloud.password"] or settings["cloud.password_encoded"]))
-    )
 
 
 def openapi(settings: Settings, clock: Clock, patience_s: float = 60.0) -> OpenApi:

@@ -8,20 +8,30 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from datetime import datetime, timezone
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+import sys
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_CLOUD, EXIT_OK, ConfigError, ImplausibleData, Refused
 from bridge.link.cloud import host_of
 from bridge.peers.sigen_board import BoardResult
-from bridge.peers.sigen_calls import board_call
+from bridge.peers.sigen_calls import Request, board_call, request_of
 from bridge.peers.sigen_codes import openapi_url, region_named
 from bridge.peers.sigen_openapi import OpenApi
 from bridge.peers.sigen_records import Summary
 from bridge.peers.sigen_session import TOKEN_FILE
-from bridge.peers.sigen_wire import Call
+from bridge.peers.sigen_text import (
+    charging,
+    device_lines,
+    device_realtime_lines,
+    duration,
+    exporting,
+    flow_lines,
+    moment,
+    system_lines,
+    total_lines,
+)
 from bridge.sources.openapi import to_reading
 from bridge.wiring_cloud import openapi, state_dir
 
@@ -31,17 +41,19 @@ READS = (
     ("systems", "list the stations that this login may see"),
     ("devices", "list the devices of the station"),
     ("flow", "power of sun, battery, grid, house, EV charger and heat pump"),
-    ("summary", "energy totals, newer spelling"),
-    ("realtime", "energy totals, older spelling; or one device with --device"),
+    ("summary", "energy totals (newer spelling of the call)"),
+    ("realtime", "energy totals (older spelling), or one device with --device"),
 )
-WRITES = (
-    ("onboard", "put stations under your application", "lets your application read and control"),
-    ("offboard", "give stations back to their owners", "ends the control of your application over"),
-)
+WRITES = (("onboard", "put stations under your application"), ("offboard", "give stations back to their owners"))
+EFFECTS: Mapping[str, str] = {
+    "onboard": "your application may read and control {} from then on",
+    "offboard": "your application loses {}, which returns to its owner and to maximum self-consumption",
+}
+IMPLAUSIBLE: Mapping[str, str] = {"balance": "the powers do not add up", "empty": "it holds none of the values"}
 
 
 class Shown(NamedTuple):
-    """The answer to one verb: for machines and, as lines, for people; ``problem`` makes the exit code 4."""
+    """The answer to one verb, for machines and as lines for people; ``problem`` makes it exit code 4."""
 
     content: Dict[str, Any]
     lines: List[str]
@@ -56,7 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         read.add_argument("--json", action="store_true", help="print JSON")
         if name == "realtime":
             read.add_argument("--device", metavar="SERIAL", help="the live values of this device instead")
-    for name, text, _effect in WRITES:
+    for name, text in WRITES:
         write = verbs.add_parser(name, help=text, allow_abbrev=False)
         write.add_argument("ids", nargs="+", metavar="SYSTEM_ID", help="stations, as 'cloud systems' lists them")
         write.add_argument("--yes", action="store_true", help="yes, do it")
@@ -65,7 +77,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     encode = verbs.add_parser("encode-password", allow_abbrev=False,
                               help="print the form in which the web app sends a password")
     encode.add_argument("--password-file", metavar="FILE",
-                        help="take it from the first line of FILE, - is standard input; else it is asked for")
+                        help="read it from the first line of FILE (- is standard input) instead of asking")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -74,7 +86,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return _encode_password(args.password_file)
     clock = Clock()
     quieten(settings)
-    if args.verb in ("onboard", "offboard"):
+    if args.verb in EFFECTS:
         return _board(args, settings, clock)
     api = openapi(settings, clock)
     try:
@@ -88,7 +100,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def quieten(settings: Settings) -> None:
-    """Leave out log lines that only repeat what the verb says itself, unless a log level was asked for."""
+    """Leave out log lines that repeat what the verb says itself, unless a log level was asked for."""
     if not settings.is_set("run.log_level"):
         logging.getLogger("cloud").addFilter(
             lambda record: record.levelno > logging.INFO and "event=hold" not in record.getMessage()
@@ -96,128 +108,143 @@ def quieten(settings: Settings) -> None:
 
 
 def base_url(settings: Settings) -> str:
-    """Return the address that the OpenAPI is asked at."""
+    """Return the address at which the OpenAPI is asked."""
     region = region_named(settings["cloud.region"] or "eu")
     return str(settings["cloud.base_url"] or openapi_url(region, settings["cloud.host_family"])).rstrip("/")
 
 
-def request_lines(settings: Settings, call: Call) -> List[str]:
-    """Return what a call would send, without the token."""
-    return [f"{call.method} {base_url(settings)}{call.path}", json.dumps(call.body, separators=(",", ":"))]
+def print_request(as_json: bool, *requests: Request) -> None:
+    """Print what would be sent, the preferred spelling first."""
+    if as_json:
+        print(json.dumps({"dry_run": True, "requests": [one._asdict() for one in requests]}))
+        return
+    for index, one in enumerate(requests):
+        print(f"{'or, after HTTP 404 or 405: ' if index else ''}{one.method} {one.url}\n{one.text}")
 
 
 def _login(api: OpenApi, args: argparse.Namespace, settings: Settings, clock: Clock) -> Shown:
-    login = api.login()
-    state = state_dir(settings)
-    kept = state.load(TOKEN_FILE) is not None
-    where = f"{state.path}/{TOKEN_FILE}"
-    until = clock.now() + login.expires_in_s if clock.synced() else None
+    login, state = api.login(), state_dir(settings)
+    region, host = region_named(settings["cloud.region"] or "eu").name, host_of(base_url(settings))
     kind, _, spelling = login.method.partition("/")
-    account = "application key (onboarded stations)" if kind == "key" else f"mySigen account (sent as {spelling})"
-    region = region_named(settings["cloud.region"] or "eu").name
-    held = f"for {_duration(login.expires_in_s)}{_until(until)}"
-    return Shown(
-        {
-            "ok": True, "region": region, "host": host_of(base_url(settings)), "account": kind,
-            "method": login.method, "valid_s": round(login.expires_in_s), "valid_until": until,
-            "token_file": where if kept else None,
-        },
-        [
-            "login    accepted",
-            f"region   {region} ({host_of(base_url(settings))})",
-            f"account  {account}",
-            f"token    valid {held}",
-            f"kept in  {where} (readable by you only)" if kept
-            else f"kept in  nothing: {state.path} cannot be written, so the next command logs in again",
-        ],
+    until = clock.now() + login.expires_in_s if clock.synced() else None
+    path = f"{state.path}/{TOKEN_FILE}" if state.load(TOKEN_FILE) is not None else None
+    kept = f"{path}, readable by this user only" if path else (
+        f"nothing: {state.path} cannot be written, so that each command logs in again"
     )
+    lines = [
+        "login    accepted",
+        f"region   {region} ({host})",
+        f"account  {'application key: sees onboarded stations' if kind == 'key' else 'mySigen account, ' + spelling}",
+        f"token    valid for {duration(login.expires_in_s)}{', until ' + moment(until) if until else ''}",
+        f"kept in  {kept}",
+    ]
+    return Shown({
+        "ok": True, "region": region, "host": host, "account": kind, "method": login.method,
+        "valid_s": round(login.expires_in_s), "valid_until": until, "token_file": path,
+    }, lines)
 
 
 def _systems(api: OpenApi, args: argparse.Namespace, settings: Settings, clock: Clock) -> Shown:
     systems = api.systems()
-    rows = [
-        (one.system_id, one.name or "-", one.status or "unknown", one.on_off_grid or "unknown",
-         _amount(one.pv_kw, "kW"), _amount(one.battery_kwh, "kWh"), one.time_zone or "-")
-        for one in systems
-    ]
-    lines = table(("system id", "name", "status", "grid", "PV", "battery", "time zone"), rows)
-    if not systems:
-        lines = ["no station: onboard one (cloud onboard ID), or log in with the owner's mySigen account"]
-    elif not settings["cloud.system_id"]:
-        lines.append("set cloud.system_id to one of these")
-    return Shown({"systems": [one._asdict() for one in systems]}, lines)
+    hint = ["set cloud.system_id to one of these"] if systems and not settings["cloud.system_id"] else []
+    return Shown({"systems": [one._asdict() for one in systems]}, system_lines(systems) + hint)
 
 
 def _devices(api: OpenApi, args: argparse.Namespace, settings: Settings, clock: Clock) -> Shown:
     devices = api.devices()
-    rows = [
-        (one.serial, one.kind or "unknown", one.status or "unknown", one.firmware or "-",
-         " ".join(f"{key}={content}" for key, content in one.attributes.items()))
-        for one in devices
-    ]
-    lines = table(("serial", "kind", "status", "firmware", "attributes"), rows)
-    return Shown({"system_id": settings["cloud.system_id"], "devices": [one._asdict() for one in devices]},
-                 lines if devices else ["no device is listed for this station"])
+    content = {"system_id": settings["cloud.system_id"], "devices": [one._asdict() for one in devices]}
+    return Shown(content, device_lines(devices))
 
 
 def _flow(api: OpenApi, args: argparse.Namespace, settings: Settings, clock: Clock) -> Shown:
     flow = api.energy_flow()
     reading = to_reading(flow, clock.now(), clock.monotonic())
-    battery, grid = charging(flow.battery_charge_kw), exporting(flow.grid_export_kw)
-    balance = "not known" if reading.balance_w is None else f"{reading.balance_w / 1000:.2f} kW left over"
-    lines = [
-        f"sun         {_amount(flow.pv_kw, 'kW')}",
-        f"battery     {_amount(flow.soc_pct, '%', 1)}, {battery}",
-        f"grid        {grid}",
-        f"house       {_amount(flow.load_kw, 'kW')}",
-        f"EV charger  {_amount(flow.ev_kw, 'kW')}",
-        f"heat pump   {_amount(flow.heat_pump_kw, 'kW')}",
-        f"balance     {balance}; the house is without EV charger and heat pump",
-    ]
     content = {
         "system_id": settings["cloud.system_id"], "source": "cloud", "at": reading.at, **flow._asdict(),
-        "grid_text": grid, "battery_text": battery, "balance_w": reading.balance_w,
-        "valid": reading.valid, "reason": reading.reason,
+        "grid_text": exporting(flow.grid_export_kw), "battery_text": charging(flow.battery_charge_kw),
+        "balance_w": reading.balance_w, "valid": reading.valid, "reason": reading.reason,
     }
-    why = {"balance": "the powers do not add up", "empty": "it holds none of the values"}
     problem = "" if reading.valid else (
-        f"cloud flow: the answer cannot be true ({why.get(str(reading.reason), reading.reason)});"
-        " it would not be displayed"
+        f"cloud flow: the answer cannot be true ({IMPLAUSIBLE.get(str(reading.reason), reading.reason)});"
+        " the bridge would not show it"
     )
-    return Shown(content, lines, problem)
+    return Shown(content, flow_lines(flow, reading.balance_w), problem)
 
 
-def _totals(summary: Summary, settings: Settings) -> Shown:
-    lines = [
-        f"sun today       {_amount(summary.day_kwh, 'kWh')}",
-        f"sun this month  {_amount(summary.month_kwh, 'kWh')}",
-        f"sun this year   {_amount(summary.year_kwh, 'kWh')}",
-        f"sun so far      {_amount(summary.lifetime_kwh, 'kWh')}",
-        f"spared          {_amount(summary.co2_t, 't')} CO2, {_amount(summary.coal_t, 't')} coal,"
-        f" as {_amount(summary.trees, 'trees', 1)}",
-    ]
-    return Shown({"system_id": settings["cloud.system_id"], **summary._asdict()}, lines)
-
-
-def _summary(api: OpenApi, args: argparse.Namespace, settings: Settings, clock: Clock) -> Shown:
-    return _totals(api.summary(), settings)
+def _totals(totals: Summary, settings: Settings) -> Shown:
+    return Shown({"system_id": settings["cloud.system_id"], **totals._asdict()}, total_lines(totals))
 
 
 def _realtime(api: OpenApi, args: argparse.Namespace, settings: Settings, clock: Clock) -> Shown:
     if not args.device:
         return _totals(api.realtime(), settings)
     device = api.device_realtime(args.device)
-    lines = [
-        f"device   {device.serial} ({device.kind or 'unknown kind'})",
-        f"sun      {_amount(device.pv_kw, 'kW')}",
-        f"AC side  {direction(device.ac_kw, 'generating', 'drawing')}",
-        f"battery  {_amount(device.soc_pct, '%', 1)}, {charging(device.battery_charge_kw)}",
-    ]
-    return Shown({"system_id": settings["cloud.system_id"], **device._asdict()}, lines)
+    return Shown({"system_id": settings["cloud.system_id"], **device._asdict()}, device_realtime_lines(device))
 
 
 Show = Callable[[OpenApi, argparse.Namespace, Settings, Clock], Shown]
 SHOWS: Mapping[str, Show] = {
-    "login": _login, "systems": _systems, "devices": _devices, "flow": _flow, "summary": _summary,
-    "realtime": _realtime,
+    "login": _login, "systems": _systems, "devices": _devices, "flow": _flow, "realtime": _realtime,
+    "summary": lambda api, _args, settings, _clock: _totals(api.summary(), settings),
 }
+
+
+def _board(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
+    """Onboard or offboard; exit 6 unless every station is done."""
+    api = openapi(settings, clock)
+    if not (settings["cloud.app_key"] and settings["cloud.app_secret"]):
+        raise ConfigError(f"cloud {args.verb}: only an application can; set cloud.app_key and cloud.app_secret"
+                          " (a mySigen account sees its stations without it)")
+    request = request_of(board_call(args.verb, args.ids), base_url(settings))
+    if args.dry_run:
+        print_request(args.json, request)
+        return EXIT_OK
+    if not args.yes:
+        effect = EFFECTS[args.verb].format(", ".join(request.body))
+        raise Refused(f"cloud {args.verb}: {effect}; if that is wanted, repeat it with --yes (--dry-run shows the request)")
+    try:
+        results = api.onboard(args.ids) if args.verb == "onboard" else api.offboard(args.ids)
+    finally:
+        api.close()
+    done = all(one.done for one in results)
+    if args.json:
+        print(json.dumps({"done": done, "stations": [one._asdict() for one in results]}))
+    else:
+        for one in results:
+            print(f"{one.system_id}  {_outcome(one)}")
+    return EXIT_OK if done else EXIT_CLOUD
+
+
+def _outcome(result: BoardResult) -> str:
+    if result.done:
+        return result.note
+    return f"{'waiting' if result.pending else 'not known' if result.done is None else 'NOT DONE'}: {result.note}"
+
+
+def _encode_password(path: Optional[str]) -> int:
+    from bridge.peers.sigen_password import encode
+
+    password = _password(path)
+    if not password:
+        raise ConfigError("cloud encode-password: the password is empty")
+    print(encode(password))
+    return EXIT_OK
+
+
+def _password(path: Optional[str]) -> str:
+    """Return the password from a file or from the keyboard, without echo; blanks count."""
+    if path is None:
+        from getpass import getpass
+
+        if not sys.stdin.isatty():
+            raise ConfigError("cloud encode-password: there is no terminal to ask on; use --password-file FILE")
+        try:
+            return getpass("password: ")
+        except EOFError:
+            return ""
+    try:
+        with open(0 if path == "-" else path, encoding="utf-8", closefd=path != "-") as handle:
+            return handle.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"cloud encode-password --password-file {path}: cannot be read ({reason})") from None

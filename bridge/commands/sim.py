@@ -1,4 +1,4 @@
-"""Run a simulator for demos, tests and other programs: a Sigenergy plant or a Shelly."""
+"""Run a simulator for demos, tests and other programs: a Sigenergy plant, a Shelly or the Sigenergy cloud."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import stop_on_signals
 from bridge.sinks.display import DISPLAY
 
-HELP = "run a simulator: plant or shelly"
-PLANT_PORT, SHELLY_PORT = 1502, 8180  # unless --port says otherwise; ports below 1024 need root
+HELP = "run a simulator: plant, shelly or cloud"
+PLANT_PORT, SHELLY_PORT, CLOUD_PORT = 1502, 8180, 8190  # unless --port says otherwise; ports below 1024 need root
 REPORT_S = 3600.0  # only bounds the wait; Ctrl-C ends it at once
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of each simulator."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud")
     plant = kinds.add_parser("plant", help="a SigenStor plant on Modbus TCP, or RTU on a pty", allow_abbrev=False)
     plant.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
@@ -35,20 +35,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shelly.add_argument("--with-password", metavar="FILE", help="protect it with the password in FILE")
     shelly.add_argument("--empty", action="store_true", help="without the five components")
     _fault_option(shelly)
+    cloud = kinds.add_parser("cloud", help="the Sigenergy OpenAPI over plain HTTP, limits included", allow_abbrev=False)
+    cloud.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
+    cloud.add_argument("--scenario", default="home", help="the power flow: home, live, night, ev, unbalanced")
+    cloud.add_argument("--approval", action="store_true", help="the owner has to confirm an onboarding (code 1116)")
+    cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="how long a token is good for")
+    _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
 
 
-def _fault_option(parser: argparse.ArgumentParser) -> None:
+def _fault_option(parser: argparse.ArgumentParser, example: str = "silent or delay,s=0.5,for_s=60") -> None:
     parser.add_argument("--fault", action="append", default=[], metavar="NAME[,KEY=VALUE...]",
-                        help="misbehave, for example silent or delay,s=0.5,for_s=60")
+                        help=f"misbehave, for example {example}")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Serve until Ctrl-C."""
     clock = Clock()
     stop_on_signals(clock)
-    simulator = plant_sim(args, settings, clock) if args.kind == "plant" else shelly_sim(args, settings, clock)
+    simulator = SIMULATORS[args.kind](args, settings, clock)
+    for word in args.fault if args.kind == "cloud" else ():
+        cloud_fault(simulator, word)
     with simulator:
-        for word in args.fault:
+        for word in args.fault if args.kind != "cloud" else ():
             name, params = _fault(word)
             simulator.fault(name, **params)
         where = getattr(simulator, "tty", "") or f"{args.listen}:{simulator.port}"

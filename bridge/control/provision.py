@@ -65,21 +65,11 @@ def wanted_keys(first_id: int, freshness: Optional[str]) -> List[str]:
 
 
 def free_first_id(components: Mapping[str, Component]) -> Optional[int]:
-    """Return the first id where five numbers are free or ours already; None when there is none."""
+    """Return the first id of five that no number has yet; None when there are none."""
     for first_id in range(FIRST_ID, LAST_ID - len(DISPLAY) + 2):
-        if not _foreign_numbers(components, first_id):
+        if not any(key in components for key in wanted_keys(first_id, None)):
             return first_id
     return None
-
-
-def _foreign_numbers(components: Mapping[str, Component], first_id: int) -> List[str]:
-    reasons = []
-    for row in DISPLAY:
-        component = components.get(f"number:{first_id + row.offset}")
-        why = None if component is None else not_ours(component, row.unit)
-        if why:
-            reasons.append(why)
-    return reasons
 
 
 def _foreign(
@@ -87,14 +77,13 @@ def _foreign(
 ) -> List[str]:
     if adopt:
         return []
-    reasons = _foreign_numbers(components, first_id)
-    flag = components.get(f"{freshness}:{first_id}")
-    why = None if flag is None else not_ours(flag, None)
-    if why:
-        reasons.append(why)
+    units: Dict[str, Optional[str]] = {f"number:{first_id + row.offset}": row.unit for row in DISPLAY}
+    units[f"{freshness}:{first_id}"] = None
+    there = [(components[key], unit) for key, unit in units.items() if key in components]
+    reasons = [why for why in (not_ours(component, unit) for component, unit in there) if why]
     if reasons:
         free = free_first_id(components)
-        other = f"use --shelly-first-id {free}" if free not in (None, first_id) else "free five numbers"
+        other = "delete some numbers" if free is None else f"use --shelly-first-id {free}"
         reasons.append(f"{other}, or set shelly.adopt = yes to take these over")
     return reasons
 

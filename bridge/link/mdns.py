@@ -40,13 +40,6 @@ class Announced(NamedTuple):
     version: str
 
 
-def available() -> bool:
-    """Say whether the package zeroconf is there."""
-    import importlib.util
-
-    return importlib.util.find_spec("zeroconf") is not None
-
-
 def devices(records: Sequence[Record]) -> List[Announced]:
     """Return one entry for each device; its two instances, id and user's name, share the address."""
     by_ip: Dict[str, List[Record]] = {}
@@ -112,9 +105,11 @@ class Browser:
         import zeroconf
 
         asked = 0
-        for service, name in sorted(self._names - set(self._records)):
+        for service, name in sorted(self._names):
             info = zeroconf.ServiceInfo(service, name)
             if not info.load_from_cache(self._zeroconf):
+                if (service, name) in self._records:
+                    continue
                 asked += 1
                 if asked > RESOLVE_AT_ONCE or not info.request(self._zeroconf, RESOLVE_MS):
                     continue

@@ -49,6 +49,24 @@ def frame_length(data: bytes, start: int) -> Optional[int]:
     return 5 + data[start + 2]
 
 
+class PortLocked(LinkTimeout):
+    """Another process of this program is using the port, and went on for too long."""
+
+
+def open_port(device: str, baud: int, write_timeout_s: float) -> Any:
+    """Open a serial port 8N1 whose reads never wait; raises LinkError, or ConfigError without pyserial."""
+    try:
+        import serial
+    except ImportError as error:
+        raise ConfigError(
+            f"modbus {device}: the package pyserial is not installed; install it (OpenWrt: python3-pyserial)"
+        ) from error
+    try:
+        return serial.Serial(device, baud, timeout=0, write_timeout=write_timeout_s)
+    except (OSError, ValueError) as error:
+        raise _open_error(device, error) from error
+
+
 class RtuWire:
     """One serial port as a Modbus master; opens itself on first use and after a failure."""
 
@@ -61,6 +79,7 @@ class RtuWire:
         self.peer = device
         self.baud = baud
         self.stats = Stats()
+        self.heard = 0  # bytes that came in, whoever they were for
         self._timeout_s = timeout_s
         self._monotonic = monotonic
         self._wait = wait
@@ -110,16 +129,7 @@ class RtuWire:
         self.close()
 
     def _open(self) -> None:
-        try:
-            import serial
-        except ImportError as error:
-            raise ConfigError(
-                f"modbus {self.peer}: the package pyserial is not installed; install it (OpenWrt: python3-pyserial)"
-            ) from error
-        try:
-            self._port = serial.Serial(self.peer, self.baud, timeout=0, write_timeout=self._timeout_s)
-        except (OSError, ValueError) as error:
-            raise _open_error(self.peer, error) from error
+        self._port = open_port(self.peer, self.baud, self._timeout_s)
         self.stats.connections += 1
         self._silent_since = self._monotonic()
         try:
@@ -135,7 +145,7 @@ class RtuWire:
                 return
             except BlockingIOError as error:
                 if self._monotonic() >= deadline:
-                    raise LinkTimeout(f"modbus {self.peer}: another program keeps the port locked") from error
+                    raise PortLocked(f"modbus {self.peer}: another program keeps the port locked") from error
                 self._wait(LOCK_POLL_S)
                 self._silent_since = self._monotonic()
 
@@ -183,6 +193,7 @@ class RtuWire:
         if left <= 0 or not select.select([self._port.fileno()], [], [], left)[0]:
             return b""
         chunk = self._port.read(4096)
+        self.heard += len(chunk)
         self._silent_since = self._monotonic()
         if not chunk:
             raise OSError(errno.EIO, "readable, but nothing to read")
@@ -195,7 +206,7 @@ class RtuWire:
             left = self._silent_since + self.gap_s - self._monotonic()
             if not select.select([self._port.fileno()], [], [], max(left, 0))[0]:
                 return
-            self._port.read(4096)
+            self.heard += len(self._port.read(4096))
             self._silent_since = self._monotonic()
             if self._silent_since >= give_up:
                 raise LinkTimeout(

@@ -6,12 +6,31 @@ settings in two working clients, POST operationMode/switch in the S3 source.
 
 from __future__ import annotations
 
-from typing import List, Sequence
+import json
+from typing import Any, List, NamedTuple, Sequence
 
 from bridge.errors import ConfigError
 from bridge.peers.sigen_wire import Call
 
 BATCH_MAX = 199  # the vendor allows fewer than 200 stations a request
+
+
+class Request(NamedTuple):
+    """What goes over the wire, without the token."""
+
+    method: str
+    url: str
+    body: Any
+
+    @property
+    def text(self) -> str:
+        """The body as it is sent."""
+        return json.dumps(self.body, separators=(",", ":"))
+
+
+def request_of(call: Call, base_url: str) -> Request:
+    """Return what a call sends to the API at ``base_url``."""
+    return Request(call.method, base_url + call.path, call.body)
 
 
 def station_id(text: str) -> str:

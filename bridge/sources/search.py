@@ -1,0 +1,138 @@
+"""The search for plant and Shellys: first what this machine knows, then one question to whom it concerns.
+
+Never sends a packet before the tables are read, never asks the same device twice unless it moved, and never
+knocks outside home networks. How to ask is handed in; this module decides whom and in which order.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Sequence, Set, Tuple
+
+from bridge.clock import Clock
+from bridge.control.discovery import Plant, Shelly, from_mdns, from_table, is_sigenergy, plants_in, union
+from bridge.link.mdns import Announced
+from bridge.link.neighbours import Neighbourhood, Seen, is_home_address
+from bridge.link.sweep import each
+from bridge.sources.confirm import Verdict
+
+ROUND_S = 2.0  # between two mDNS questions; known answers are told along, so that the rest get through
+ROUNDS_AT_LEAST = 3  # the third device of three was seen to answer after more than 3 s
+QUIET_ROUNDS = 2  # rounds without news that mean that nobody is left
+ROUNDS_AT_MOST = 12
+
+Tell = Callable[[str, int, int, int], None]  # what is being done, asked, of how many, found so far
+
+
+class Mdns(Protocol):
+    """What the search needs of bridge.link.mdns.Browser."""
+
+    def ask(self) -> None: ...
+
+    def found(self) -> List[Announced]: ...
+
+
+class Ways(NamedTuple):
+    """How to ask: a plant at an address, a Shelly at an address, and which ports of an address are open."""
+
+    plant: Callable[[str], Verdict]
+    shelly: Callable[[str], Optional[Shelly]]
+    knock: Callable[[str, Sequence[int]], FrozenSet[int]]
+    plant_port: int
+    shelly_port: int
+
+
+class Search:
+    """What has been found so far; ``look`` may be repeated and asks newcomers only."""
+
+    def __init__(self, tables: Neighbourhood, ways: Ways, clock: Clock, tell: Tell,
+                 wanted: Callable[[str], bool] = is_home_address) -> None:
+        self.plants: List[Plant] = []
+        self._tables = tables
+        self._ways = ways
+        self._clock = clock
+        self._tell = tell
+        self._wanted = wanted
+        self._told: List[Shelly] = []  # by the devices themselves
+        self._heard: Dict[str, Shelly] = {}  # by mDNS, at each address
+        self._asked: Set[Tuple[str, str]] = set()
+
+    @property
+    def shellys(self) -> List[Shelly]:
+        """Return the Shellys found so far, one entry a device."""
+        names = {each.ip: from_table(each) for each in self._seen() if each.hostname}
+        known = self._told + list(self._heard.values())
+        places = {each.ip for each in known}
+        return union([*(names[ip] for ip in sorted(places & set(names))), *self._heard.values(), *self._told])
+
+    def tables_only(self) -> List[Plant]:
+        """Return the Sigenergy devices that this machine has written down; sends nothing."""
+        return [plant for plant in plants_in(self._seen()) if self._wanted(plant.ip)]
+
+    def look(self, hosts: Sequence[str] = ()) -> None:
+        """Ask everybody in the tables, then sweep ``hosts``."""
+        self._ask_plants(self.tables_only())
+        self._ask_shellys([each.ip for each in self._near()])
+        if hosts:
+            self._sweep(hosts)
+
+    def listen(self, mdns: Mdns, once: bool = False) -> None:
+        """Ask by mDNS until nobody new answers, and each newcomer who it is."""
+        quiet = rounds = 0
+        while rounds < (1 if once else ROUNDS_AT_MOST):
+            mdns.ask()
+            if self._clock.wait(ROUND_S):
+                return
+            before = len(self._heard)
+            self._heard.update({said.ip: from_mdns(said) for said in mdns.found() if self._wanted(said.ip)})
+            rounds += 1
+            quiet = quiet + 1 if len(self._heard) == before else 0
+            self._tell("mDNS", rounds, ROUNDS_AT_MOST, len(self._heard))
+            if quiet >= QUIET_ROUNDS and rounds >= ROUNDS_AT_LEAST:
+                break
+        self._ask_shellys(sorted(self._heard))
+
+    def _seen(self) -> List[Seen]:
+        return [*self._tables.leases(), *self._tables.neighbours()]
+
+    def _near(self) -> List[Seen]:
+        """Return who may be a Shelly: not the provider's side of a router, and not the plant."""
+        foreign = self._tables.uplinks() if self._tables.hands_out_addresses() else frozenset()
+        near = [seen for seen in self._seen() if self._wanted(seen.ip) and not is_sigenergy(seen.mac)
+                and (not seen.device or seen.device not in foreign)]
+        return sorted(near, key=lambda seen: not seen.hostname.lower().startswith("shelly"))
+
+    def _ask_plants(self, plants: Sequence[Plant]) -> None:
+        news = [plant for plant in plants if self._is_new("plant", f"{plant.ip} {plant.mac}")]
+        asked = each(
+            news, lambda plant: plant._replace(verdict=self._ways.plant(plant.ip)),
+            lambda done, total, found: self._tell("plants", done, total, found),
+        )
+        places = {plant.mac or plant.ip for plant in asked}
+        self.plants = [plant for plant in self.plants if (plant.mac or plant.ip) not in places] + asked
+
+    def _ask_shellys(self, hosts: Sequence[str]) -> None:
+        macs = {seen.ip: seen.mac for seen in self._seen()}
+        news = [ip for ip in dict.fromkeys(hosts) if self._is_new("shelly", f"{ip} {macs.get(ip, '')}")]
+        if news:
+            self._told += each(
+                news, self._ways.shelly, lambda done, total, found: self._tell("Shellys", done, total, found))
+
+    def _sweep(self, hosts: Sequence[str]) -> None:
+        ports = (self._ways.plant_port, self._ways.shelly_port)
+
+        def knock(ip: str) -> Optional[Tuple[str, FrozenSet[int]]]:
+            opened = self._ways.knock(ip, ports)
+            return (ip, opened) if opened else None
+
+        answered = each(hosts, knock, lambda done, total, found: self._tell("addresses", done, total, found))
+        known = {plant.ip for plant in self.plants}
+        macs = {seen.ip: seen.mac for seen in self._tables.neighbours()}  # the kernel knows them by now
+        self._ask_plants([Plant(ip, macs.get(ip, ""), "", "sweep", None)
+                          for ip, opened in answered if self._ways.plant_port in opened and ip not in known])
+        self._ask_shellys([ip for ip, opened in answered if self._ways.shelly_port in opened])
+
+    def _is_new(self, kind: str, who: str) -> bool:
+        if (kind, who) in self._asked:
+            return False
+        self._asked.add((kind, who))
+        return True
