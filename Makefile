@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 TESTS ?= tests
-DEBIAN_PARTS = mbpoll socat shellcheck busybox dash valgrind
+DEBIAN_PARTS = mbpoll socat shellcheck busybox dash valgrind make systemd
 MATRIX ?= 3.9 3.10 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
@@ -48,6 +48,8 @@ soak: $(VENV)/.test ## a day of cycles as fast as they go, with random faults
 clean: ## remove what make made
 	rm -rf $(VENV) .matrix build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+include firmware_targets/packages.mk
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.9 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 9) else 0)'

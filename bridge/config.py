@@ -156,7 +156,7 @@ def _split_host_port(origins: Dict[str, Origin]) -> None:
 
 def supervisor() -> Mapping[str, str]:
     """Return the variables by which systemd or procd says that it wants to hear from us."""
-    names = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "SIGEN_BRIDGE_INSTANCE")
+    names = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "STATE_DIRECTORY", "SIGEN_BRIDGE_INSTANCE")
     return {name: os.environ[name] for name in names if name in os.environ}
 
 

@@ -18,6 +18,7 @@ from bridge.model import Reading, invalid, validity_s
 
 RETRY_S = 1.0  # a LAN needs no longer back-off; one request in 1 s is less than normal traffic
 RETRY_JITTER_S = 0.1  # so that many bridges on one gateway do not ask in step
+SLICE_S = 5.0  # a watchdog wants to hear of us more often than a cloud-only bridge reads
 SLOWER_S = (0.0, 2.0, 5.0)  # periods to fall back to when time-outs pile up
 WINDOW = 60  # cycles looked at to decide that
 
@@ -97,6 +98,7 @@ class Loop:
         self.progress = 0.0
         self.last_reading: Optional[Reading] = None
         self.after_step: Callable[[], None] = lambda: None
+        self.while_waiting: Callable[[], None] = lambda: None
 
     def run(self, cycles: Optional[int] = None) -> None:
         """Poll until the clock is stopped, or for a number of cycles; raises ConfigError only."""
@@ -116,7 +118,18 @@ class Loop:
             pause = start - now
             if not good:
                 pause = max(pause, 0.0) + RETRY_JITTER_S * os.urandom(1)[0] / 255.0
-            self._clock.wait(pause)
+            self._pause(pause)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for the next cycle; during a long wait say now and then that all is well."""
+        end = self._clock.monotonic() + seconds
+        while seconds > SLICE_S:
+            if self._clock.wait(SLICE_S):
+                return
+            self.progress = self._clock.monotonic()
+            self.while_waiting()
+            seconds = end - self.progress
+        self._clock.wait(seconds)
 
     def step(self) -> bool:
         """Do one cycle; returns whether a reading came."""

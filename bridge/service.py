@@ -5,12 +5,14 @@ Never lets a sink into the loop's thread except those that only remember; networ
 
 from __future__ import annotations
 
+import logging
 import signal
 from typing import Any, Callable, Dict, List, Optional
 
 from bridge import __version__
 from bridge.clock import Clock
 from bridge.config import Settings
+from bridge.errors import ConfigError
 from bridge.faultlog import FaultLog
 from bridge.link.notify import Notifier
 from bridge.loop import Loop, Source
@@ -34,9 +36,11 @@ class Service:
         self.status = StatusSink(clock, settings["shelly.first_id"])
         self.outboxes = [Outbox(sink, clock, FaultLog(clock, sink.name)) for sink in sinks]
         self._listen, self._token = settings["status.listen"], settings["status.token"]
+        self._listen_asked_for = settings.is_set("status.listen")
         self._server: Any = None
         self.loop = Loop(source, self.publish, clock, feed.interval_s, FaultLog(clock, "source"), feed.retry_s)
         self.loop.after_step = self._after_step
+        self.loop.while_waiting = lambda: notifier.alive(self.loop.progress)
         self._ready = False
         self.more_routes: Dict[str, Callable[[], Any]] = {}
 
@@ -44,7 +48,7 @@ class Service:
         """Serve, poll until stopped or for ``cycles``, then close everything."""
         try:
             if self._listen != "off":
-                self._serve()
+                self._serve_if_possible()
             self.loop.run(cycles)
         finally:
             self.close()
@@ -74,11 +78,21 @@ class Service:
         if self._say is not None and self.loop.last_reading is None:
             self._say(f"no reading: {self.loop.last_error}")
 
+    def _serve_if_possible(self) -> None:
+        """Serve; a default address that another bridge of this machine has is no reason not to run."""
+        try:
+            self._serve()
+        except ConfigError as error:
+            if self._listen_asked_for:
+                raise
+            logging.getLogger("status").warning("state=off reason=\"%s\"", error)
+
     def _serve(self) -> None:
         from bridge.link.httpd import HttpServer
 
-        self._server = HttpServer(self._listen, self.routes(), self._token)
-        self._server.start()
+        server = HttpServer(self._listen, self.routes(), self._token)
+        server.start()
+        self._server = server
 
     def routes(self) -> Dict[str, Callable[[], Any]]:
         """Return what is served: path -> function that answers."""

@@ -115,3 +115,12 @@ def test_a_few_lost_answers_are_no_reason_to_slow_down():
     for number in range(600):
         pace.note(number % 30 == 0)
     assert pace.period(1.0) == 1.0
+
+
+def test_a_long_wait_goes_on_telling_the_watchdog(clock):
+    source, told = Script(clock, [0.0, 0.0]), []
+    loop = Loop(source, lambda reading: None, clock, 300.0, FaultLog(clock, "source"))
+    loop.while_waiting = lambda: told.append(clock.monotonic())
+    loop.run(2)
+    assert len(told) >= 50 and max(b - a for a, b in zip(told, told[1:])) <= 5.01
+    assert source.at[1] - source.at[0] == pytest.approx(300.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from bridge.clock import Clock
@@ -44,12 +43,17 @@ READS = (
     ("summary", "energy totals (newer spelling of the call)"),
     ("realtime", "energy totals (older spelling), or one device with --device"),
 )
-WRITES = (("onboard", "put stations under your application"), ("offboard", "give stations back to their owners"))
+WRITES = (
+    ("onboard", "put stations under your application"),
+    ("offboard", "give stations back to their owners"),
+)
 EFFECTS: Mapping[str, str] = {
     "onboard": "your application may read and control {} from then on",
     "offboard": "your application loses {}, which returns to its owner and to maximum self-consumption",
 }
-IMPLAUSIBLE: Mapping[str, str] = {"balance": "the powers do not add up", "empty": "it holds none of the values"}
+IMPLAUSIBLE: Mapping[str, str] = {
+    "balance": "the powers do not add up", "empty": "it holds none of the values",
+}
 
 
 class Shown(NamedTuple):
@@ -70,7 +74,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             read.add_argument("--device", metavar="SERIAL", help="the live values of this device instead")
     for name, text in WRITES:
         write = verbs.add_parser(name, help=text, allow_abbrev=False)
-        write.add_argument("ids", nargs="+", metavar="SYSTEM_ID", help="stations, as 'cloud systems' lists them")
+        write.add_argument("ids", nargs="+", metavar="SYSTEM_ID", help="listed by 'cloud systems'")
         write.add_argument("--yes", action="store_true", help="yes, do it")
         write.add_argument("--dry-run", action="store_true", help="show the request and send nothing")
         write.add_argument("--json", action="store_true", help="print JSON")
@@ -131,10 +135,11 @@ def _login(api: OpenApi, args: argparse.Namespace, settings: Settings, clock: Cl
     kept = f"{path}, readable by this user only" if path else (
         f"nothing: {state.path} cannot be written, so that each command logs in again"
     )
+    account = "application key: sees onboarded stations" if kind == "key" else f"mySigen account, {spelling}"
     lines = [
         "login    accepted",
         f"region   {region} ({host})",
-        f"account  {'application key: sees onboarded stations' if kind == 'key' else 'mySigen account, ' + spelling}",
+        f"account  {account}",
         f"token    valid for {duration(login.expires_in_s)}{', until ' + moment(until) if until else ''}",
         f"kept in  {kept}",
     ]
@@ -179,7 +184,8 @@ def _realtime(api: OpenApi, args: argparse.Namespace, settings: Settings, clock:
     if not args.device:
         return _totals(api.realtime(), settings)
     device = api.device_realtime(args.device)
-    return Shown({"system_id": settings["cloud.system_id"], **device._asdict()}, device_realtime_lines(device))
+    content = {"system_id": settings["cloud.system_id"], **device._asdict()}
+    return Shown(content, device_realtime_lines(device))
 
 
 Show = Callable[[OpenApi, argparse.Namespace, Settings, Clock], Shown]
@@ -193,15 +199,19 @@ def _board(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     """Onboard or offboard; exit 6 unless every station is done."""
     api = openapi(settings, clock)
     if not (settings["cloud.app_key"] and settings["cloud.app_secret"]):
-        raise ConfigError(f"cloud {args.verb}: only an application can; set cloud.app_key and cloud.app_secret"
-                          " (a mySigen account sees its stations without it)")
+        raise ConfigError(
+            f"cloud {args.verb}: only an application can; set cloud.app_key and cloud.app_secret (a mySigen"
+            " account sees its stations without it)"
+        )
     request = request_of(board_call(args.verb, args.ids), base_url(settings))
     if args.dry_run:
         print_request(args.json, request)
         return EXIT_OK
     if not args.yes:
         effect = EFFECTS[args.verb].format(", ".join(request.body))
-        raise Refused(f"cloud {args.verb}: {effect}; if that is wanted, repeat it with --yes (--dry-run shows the request)")
+        raise Refused(
+            f"cloud {args.verb}: {effect}; if that is wanted, repeat it with --yes (--dry-run shows the request)"
+        )
     try:
         results = api.onboard(args.ids) if args.verb == "onboard" else api.offboard(args.ids)
     finally:
@@ -218,33 +228,12 @@ def _board(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
 def _outcome(result: BoardResult) -> str:
     if result.done:
         return result.note
-    return f"{'waiting' if result.pending else 'not known' if result.done is None else 'NOT DONE'}: {result.note}"
+    state = "waiting" if result.pending else "not known" if result.done is None else "NOT DONE"
+    return f"{state}: {result.note}"
 
 
 def _encode_password(path: Optional[str]) -> int:
-    from bridge.peers.sigen_password import encode
+    from bridge.peers.sigen_password import encode, read_password
 
-    password = _password(path)
-    if not password:
-        raise ConfigError("cloud encode-password: the password is empty")
-    print(encode(password))
+    print(encode(read_password(path)))
     return EXIT_OK
-
-
-def _password(path: Optional[str]) -> str:
-    """Return the password from a file or from the keyboard, without echo; blanks count."""
-    if path is None:
-        from getpass import getpass
-
-        if not sys.stdin.isatty():
-            raise ConfigError("cloud encode-password: there is no terminal to ask on; use --password-file FILE")
-        try:
-            return getpass("password: ")
-        except EOFError:
-            return ""
-    try:
-        with open(0 if path == "-" else path, encoding="utf-8", closefd=path != "-") as handle:
-            return handle.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise ConfigError(f"cloud encode-password --password-file {path}: cannot be read ({reason})") from None

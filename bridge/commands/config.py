@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 
+from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_OK
-from bridge.wiring import vendor
+from bridge.wiring import feed, sinks
 
 HELP = "show the settings with where each came from, or check them"
 
@@ -21,7 +22,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the settings; reaching this line means that they are all acceptable."""
     if args.what == "check":
-        vendor(settings)
+        clock = Clock()
+        feed(settings, clock)  # builds what run would build, and connects to nothing
+        sinks(settings, clock)
         print(json.dumps({"ok": True}) if args.json else "the settings are fine")
         return EXIT_OK
     rows = list(settings.shown())

@@ -64,9 +64,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     known = verbs.add_parser("list", help="list the modes there are and which can be set", allow_abbrev=False)
     change = verbs.add_parser("set", help="ask for a mode", allow_abbrev=False)
     change.add_argument("mode", nargs="+", metavar="LABEL_OR_NUMBER", help="such as msc, nbi, 'feed in' or 5")
-    change.add_argument("--yes", action="store_true", help="yes, even though it changes who controls the plant")
+    change.add_argument("--yes", action="store_true", help="yes, even where it changes who is in control")
     change.add_argument("--dry-run", action="store_true", help="show the request and send nothing")
-    change.add_argument("--wait", action="store_true", help="wait until the mode can be read again (5 min), check it")
+    change.add_argument("--wait", action="store_true", help="wait up to 5 min to read the mode again")
     for verb in (get, known, change):
         verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -100,8 +100,8 @@ def refuse(row: ModeRow, agreed: bool) -> None:
         raise Refused(f"mode set: {row.number} {row.label} is refused: {why}; what can be set: {choices}")
     if row.word == "nbi" and not agreed:
         raise Refused(
-            "mode set: NBI lets the application that you log in with command the battery, and the plant then waits"
-            " for its commands; if that is wanted, repeat it with --yes (sigen-bridge explain nbi tells more)"
+            "mode set: NBI lets the application behind your login command the battery; if that is wanted, repeat"
+            " it with --yes (sigen-bridge explain nbi tells more)"
         )
 
 
@@ -127,7 +127,7 @@ def said(mode: Mode) -> str:
 
 
 def change_mode(door: OpenApiModes, row: ModeRow, clock: Clock, wait: bool, as_json: bool) -> int:
-    """Read, ask, read again as far as the limits let us; raises ApiUnavailable when the plant did not follow."""
+    """Read, ask, read again where the limits let us; raises ApiUnavailable when the plant did not follow."""
 
     def say(line: str) -> None:
         if not as_json:
@@ -160,13 +160,15 @@ def _report(
     }
 
 
-def _look(door: OpenApiModes, *forgiven: Type[BridgeError]) -> Tuple[Optional[Mode], str]:
-    """Return the mode, or None and why it is not known: the limiter, an odd answer, or what is ``forgiven``."""
+def _look(
+    door: OpenApiModes, forgiven: Type[BridgeError] = EnvelopeError
+) -> Tuple[Optional[Mode], str]:
+    """Return the mode, or None and why it is not known: the limits, or an error that is ``forgiven``."""
     try:
         return door.get(), ""
     except RateLimited as error:
         return None, _again(error)
-    except (EnvelopeError, *forgiven) as error:
+    except forgiven as error:
         return None, str(error)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
@@ -35,11 +35,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shelly.add_argument("--with-password", metavar="FILE", help="protect it with the password in FILE")
     shelly.add_argument("--empty", action="store_true", help="without the five components")
     _fault_option(shelly)
-    cloud = kinds.add_parser("cloud", help="the Sigenergy OpenAPI over plain HTTP, limits included", allow_abbrev=False)
+    cloud = kinds.add_parser("cloud", help="the Sigenergy OpenAPI over HTTP, with its limits", allow_abbrev=False)
     cloud.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     cloud.add_argument("--scenario", default="home", help="the power flow: home, live, night, ev, unbalanced")
-    cloud.add_argument("--approval", action="store_true", help="the owner has to confirm an onboarding (code 1116)")
-    cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="how long a token is good for")
+    cloud.add_argument("--approval", action="store_true", help="an owner has to confirm onboarding (code 1116)")
+    cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="lifetime of a token")
     _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
 
 
@@ -53,16 +53,26 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     clock = Clock()
     stop_on_signals(clock)
     simulator = SIMULATORS[args.kind](args, settings, clock)
-    for word in args.fault if args.kind == "cloud" else ():
-        cloud_fault(simulator, word)
-    with simulator:
-        for word in args.fault if args.kind != "cloud" else ():
+    try:
+        simulator.start()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"sim {args.kind} on {args.listen}: {reason}; choose another --port") from error
+    try:
+        for word in args.fault:
             name, params = _fault(word)
-            simulator.fault(name, **params)
+            if args.kind == "cloud":
+                _cloud_fault(simulator, name, params)
+            else:
+                simulator.fault(name, **params)
         where = getattr(simulator, "tty", "") or f"{args.listen}:{simulator.port}"
         print(f"simulated {args.kind} on {where}; Ctrl-C ends it", flush=True)
+        if args.kind == "cloud":
+            print(_cloud_settings(simulator), flush=True)
         while not clock.wait(REPORT_S):
             continue
+    finally:
+        simulator.stop()
     return EXIT_OK
 
 
@@ -101,6 +111,45 @@ def shelly_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> An
     )
 
 
+def cloud_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
+    """Return the cloud simulator that the options describe."""
+    from bridge.sim.sigen_cloud import SigenCloudSim
+    from bridge.sim.sigen_cloud_bodies import SCENARIOS
+    from bridge.sim.sigen_cloud_world import App, Station
+
+    if args.scenario not in SCENARIOS:
+        raise ConfigError(f"sim cloud --scenario {args.scenario}: not one of {', '.join(SCENARIOS)}")
+    if not args.token_s > 0:
+        raise ConfigError(f"sim cloud --token-s {args.token_s:g}: must be above 0")
+    port = settings["modbus.port"] if settings.is_set("modbus.port") else CLOUD_PORT
+    simulator = SigenCloudSim(
+        clock, host=args.listen, port=port, scenario=args.scenario, apps=(App(approval=args.approval),),
+        stations=(Station(onboarded=not args.approval),),
+    )
+    simulator.world.lifetime_s = args.token_s
+    return simulator
+
+
+def _cloud_fault(simulator: Any, name: str, params: dict) -> None:
+    details = {key: str(value) if key in ("msg", "retry_after") else value for key, value in params.items()}
+    try:
+        simulator.fail(details.pop("endpoint", "*"), name, details.pop("times", 0), **details)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"sim cloud --fault {name}: {error}") from error
+
+
+def _cloud_settings(simulator: Any) -> str:
+    """Return how to point the bridge at the simulator; its credentials are no secret."""
+    world = simulator.world
+    app, account = next(iter(world.apps.values())), next(iter(world.accounts.values()))
+    station = next(iter(world.stations.values()))
+    return "\n".join((
+        f"export SIGEN_BRIDGE_CLOUD_BASE_URL={simulator.base_url} SIGEN_SYSTEM_ID={station.system_id}",
+        f"export SIGEN_APP_KEY={app.key} SIGEN_APP_SECRET={app.secret}",
+        f"or, instead of the key: export SIGEN_USER={account.username} SIGEN_PASS='{account.password}'",
+    ))
+
+
 def five_components(first_id: int = 200) -> Tuple[Any, ...]:
     """Return the five numbers as ``shelly setup`` leaves them on a device."""
     found: List[Any] = []
@@ -130,3 +179,8 @@ def _number(value: str) -> Any:
         except ValueError:
             continue
     return value
+
+
+SIMULATORS: Mapping[str, Callable[[argparse.Namespace, Settings, Clock], Any]] = {
+    "plant": plant_sim, "shelly": shelly_sim, "cloud": cloud_sim,
+}

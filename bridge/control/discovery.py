@@ -16,6 +16,7 @@ from bridge.sources.confirm import REACHABLE, Verdict
 
 # Gateways and inverters alike: what is behind a prefix, only the reading tells.
 SIGENERGY_MACS = ("0C47A99", "BC3198D")
+HTTP_PORT, MODBUS_PORT = 80, 502
 FIVE_NUMBERS = 5
 NAMED_AT_MOST = 8
 PRO_FROM = (1, 4)  # virtual components on Gen2 Pro; Gen3 had them a little earlier
@@ -163,9 +164,10 @@ def union(findings: Iterable[Shelly]) -> List[Shelly]:
 
 
 def _combined(known: Shelly, news: Shelly) -> Shelly:
-    said = {field: value for field, value in news._asdict().items() if value not in ("", None, 0) or field == "free"}
-    if said.get("free") is None:
-        said.pop("free", None)
+    """Return what is known with what is new put over it; nothing said changes nothing."""
+    said = {field: value for field, value in news._asdict().items() if value is not None and value != ""}
+    if not news.gen:
+        said.pop("gen")
     return known._replace(**said)
 
 
@@ -198,3 +200,18 @@ def shelly_choice(shellys: Sequence[Shelly], wish: str, configured: str) -> Tupl
         return None, (f"{len(usable)} Shellys could show the numbers ({names}{more}):"
                       " say which one with --shelly-host ADDRESS")
     return (usable[0], "") if usable else (None, "")
+
+
+def found_settings(plant: Optional[Plant], plant_port: int, shelly: Optional[Shelly], shelly_port: int,
+                   ) -> Dict[str, str]:
+    """Return the settings that a plant and a Shelly stand for, by "section.name"."""
+    found: Dict[str, str] = {}
+    if plant is not None:
+        found["modbus.host"] = plant.ip
+        if plant_port != MODBUS_PORT:
+            found["modbus.port"] = str(plant_port)
+    if shelly is not None:
+        found["shelly.host"] = shelly.ip if shelly_port == HTTP_PORT else f"{shelly.ip}:{shelly_port}"
+        if shelly.mac:
+            found["shelly.mac"] = shelly.mac
+    return found

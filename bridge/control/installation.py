@@ -1,46 +1,41 @@
 """What ``install`` and ``uninstall`` would do to a systemd machine, decided without touching it.
 
-Never plans to overwrite or remove what install did not make: what it makes is recorded, and only paths of
-this list can be recorded at all, so that a tampered record removes nothing else.
+Never plans to overwrite or remove a file that install did not make, or one that was changed since.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-USER = "sigen-bridge"
-CONFIG_DIR = "/etc/sigen-bridge"
-CONFIG = f"{CONFIG_DIR}/sigen-bridge.ini"
-STATE_DIR = "/var/lib/sigen-bridge"
-RECORD = "installed.json"
-UNIT_DIR = "/etc/systemd/system"
-SERVICE, TIMER = "sigen-bridge.service", "sigen-bridge-tariff.timer"
-STEPS = "restart-steps.conf"
-STEPS_FROM = 254  # older systemd complains about growing waits between restarts
-LINK = "/usr/local/bin/sigen-bridge"
+from bridge.control.installed import (
+    CONFIG,
+    CONFIG_DIR,
+    LINK,
+    PLACES,
+    SERVICE,
+    STATE_DIR,
+    STEPS,
+    STEPS_DIR,
+    SYSUSERS,
+    TIMER,
+    USER,
+    Record,
+)
+from bridge.link.host import Change, fingerprint
+
+STEPS_FROM = 254  # older systemd complains about waits between restarts that grow
 PACKAGED_UNITS = (f"/usr/lib/systemd/system/{SERVICE}", f"/lib/systemd/system/{SERVICE}")
 PROGRAM_IN_UNITS = "/usr/bin/sigen-bridge"
-# Where each file of init/systemd goes; the user first, since the others are his group's.
-PLACES: Mapping[str, str] = {
-    "sysusers.d/sigen-bridge.conf": "/etc/sysusers.d/sigen-bridge.conf",
-    "tmpfiles.d/sigen-bridge.conf": "/etc/tmpfiles.d/sigen-bridge.conf",
-    SERVICE: f"{UNIT_DIR}/{SERVICE}",
-    "sigen-bridge-tariff.service": f"{UNIT_DIR}/sigen-bridge-tariff.service",
-    TIMER: f"{UNIT_DIR}/{TIMER}",
-    STEPS: f"{UNIT_DIR}/{SERVICE}.d/{STEPS}",
-}
-SYSUSERS = PLACES["sysusers.d/sigen-bridge.conf"]
-FILES = (*PLACES.values(), CONFIG)
-DIRECTORIES = (CONFIG_DIR, STATE_DIR, f"{UNIT_DIR}/{SERVICE}.d")
 # ProtectHome and PrivateTmp hide these from the service.
 HIDDEN_FROM_SERVICE = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")
 
 
 class Machine(NamedTuple):
-    """What the plan has to know. ``files`` has the fingerprint of each of FILES that is there."""
+    """What the plan has to know; ``files`` has the fingerprint of each of our paths that is there.
 
-    live: bool
+    ``root`` is empty for the running machine; ``packaged`` means that a .deb brought the service.
+    """
+
     root: str
     files: Mapping[str, str]
     directories: Sequence[str]
@@ -51,47 +46,12 @@ class Machine(NamedTuple):
     packaged: bool
 
 
-class Record(NamedTuple):
-    """What install has made here. ``pending`` is True from its first step to its last."""
-
-    files: Dict[str, str]
-    directories: List[str]
-    link: bool
-    user: bool
-    enabled: bool
-    pending: bool
-
-
-class Step(NamedTuple):
-    """One change: directory, file, link, user, run, remove, unlink, rmdir, userdel."""
-
-    kind: str
-    path: str
-    why: str
-    content: bytes = b""
-    mode: int = 0
-    group: str = "root"
-    argv: Tuple[str, ...] = ()
-
-
 class Plan(NamedTuple):
-    """Steps in order, or the reasons against them; ``notes`` tell what is left as it is."""
+    """Changes in order, or the reasons against them; ``notes`` tell what is left as it is."""
 
-    steps: Tuple[Step, ...]
+    changes: Tuple[Change, ...]
     refusals: Tuple[str, ...]
     notes: Tuple[str, ...]
-
-
-def record_from(content: Any) -> Record:
-    """Return the record from its file's content; whatever is not one of ours is left out."""
-    told = content if isinstance(content, dict) else {}
-    files, directories = told.get("files"), told.get("directories")
-    return Record(
-        {path: str(mark) for path, mark in files.items() if path in FILES} if isinstance(files, dict) else {},
-        [path for path in directories if path in DIRECTORIES] if isinstance(directories, list) else [],
-        told.get("link") is True, told.get("user") is True, told.get("enabled") is True,
-        told.get("pending") is True,
-    )
 
 
 def hidden_program(program: str) -> Optional[str]:
@@ -99,8 +59,8 @@ def hidden_program(program: str) -> Optional[str]:
     if not program.startswith(HIDDEN_FROM_SERVICE):
         return None
     return (
-        f"the service cannot see {program}; install the program where all users can, for example:"
-        " sudo python3 -m venv /opt/sigen-bridge && sudo /opt/sigen-bridge/bin/pip install sigen-bridge"
+        f"the service cannot see {program}; install the program where every user can, for example: sudo"
+        " python3 -m venv /opt/sigen-bridge && sudo /opt/sigen-bridge/bin/pip install sigen-bridge"
         " && sudo /opt/sigen-bridge/bin/sigen-bridge install"
     )
 
@@ -108,120 +68,118 @@ def hidden_program(program: str) -> Optional[str]:
 def plan_install(
     machine: Machine, record: Record, units: Mapping[str, str], program: str, config: str, has_plant: bool,
 ) -> Plan:
-    """Return what is left to do; nothing but systemd's own bookkeeping once everything is in place.
+    """Return what is left to do; once everything is in place that is systemd's own bookkeeping.
 
-    ``config`` is the whole text that the settings file shall have, ``has_plant`` whether it names one.
+    ``config`` is the whole text that the settings file shall have, ``has_plant`` whether it names a plant.
     """
-    steps: List[Step] = []
+    changes: List[Change] = []
     refusals: List[str] = []
     notes: List[str] = []
     if not machine.packaged:
         for name, path in PLACES.items():
             if name != STEPS or (machine.systemd or 0) >= STEPS_FROM:
                 text = units[name].replace(PROGRAM_IN_UNITS, program).encode()
-                _put(machine, record, path, text, steps, refusals, notes)
+                _put(machine, record, path, text, changes, refusals, notes)
             if path == SYSUSERS and not machine.has_user:
-                steps.append(_make_user(machine))
+                changes.append(_make_user(machine))
         if machine.link_free and program not in (LINK, PROGRAM_IN_UNITS):
-            steps.append(Step("link", LINK, f"make the command {LINK}", program.encode()))
-    steps += _config_steps(machine, config)
+            changes.append(Change("link", LINK, f"make the command {LINK}", program.encode()))
+    changes += _settings(machine, config)
     if refusals:
         return Plan((), tuple(refusals), ())
-    changed = bool(steps) or record.pending
-    steps += _service_steps(machine, changed, has_plant, notes)
-    return Plan(tuple(steps), (), tuple(notes))
+    changed = record.pending or any(change.kind == "file" for change in changes)
+    changes += _service(machine, changed, has_plant, notes)
+    return Plan(tuple(changes), (), tuple(notes))
 
 
-def _put(machine: Machine, record: Record, path: str, text: bytes, steps: List[Step], refusals: List[str],
+def _put(machine: Machine, record: Record, path: str, text: bytes, changes: List[Change], refusals: List[str],
          notes: List[str]) -> None:
-    present, ours, new = machine.files.get(path), record.files.get(path), mark(text)
-    if present == new:
+    present, ours = machine.files.get(path), record.files.get(path)
+    if present == fingerprint(text):
         return
     if present is not None and ours is None:
         refusals.append(f"{path} is there and was not made by install: move it away, then run this again")
     elif present is not None and present != ours:
         notes.append(f"{path} was changed by hand and is left as it is")
     else:
-        folder = path.rpartition("/")[0]
-        if folder in DIRECTORIES and folder not in machine.directories:
-            steps.append(Step("directory", folder, f"make the directory {folder}", mode=0o755))
-        steps.append(Step("file", path, f"{'write' if present is None else 'update'} {path}", text, 0o644))
+        if path.startswith(STEPS_DIR) and STEPS_DIR not in machine.directories:
+            changes.append(Change("directory", STEPS_DIR, f"make the directory {STEPS_DIR}", mode=0o755))
+        verb = "write" if present is None else "update"
+        changes.append(Change("file", path, f"{verb} {path}", text, 0o644))
 
 
-def _make_user(machine: Machine) -> Step:
-    argv = (
-        ["systemd-sysusers", *([f"--root={machine.root}"] if machine.root else []), SYSUSERS.rpartition("/")[2]]
-        if machine.sysusers else
-        ["useradd", *(["--prefix", machine.root] if machine.root else []), "--system", "--home-dir", STATE_DIR,
-         "--shell", "/usr/sbin/nologin", "--groups", "dialout", USER]
-    )
-    return Step("user", USER, f"make the user {USER} that the service runs as", argv=tuple(argv))
+def _make_user(machine: Machine) -> Change:
+    if machine.sysusers:
+        root = [f"--root={machine.root}"] if machine.root else []
+        argv = ["systemd-sysusers", *root, SYSUSERS.rpartition("/")[2]]
+    else:
+        prefix = ["--prefix", machine.root] if machine.root else []
+        argv = ["useradd", *prefix, "--system", "--home-dir", STATE_DIR, "--shell", "/usr/sbin/nologin",
+                "--groups", "dialout", USER]
+    return Change("run", USER, f"make the user {USER} that the service runs as", argv=tuple(argv))
 
 
-def _config_steps(machine: Machine, config: str) -> List[Step]:
-    steps = []
+def _settings(machine: Machine, config: str) -> List[Change]:
+    changes = []
     if CONFIG_DIR not in machine.directories:
-        steps.append(Step("directory", CONFIG_DIR, f"make the directory {CONFIG_DIR}", mode=0o750, group=USER))
-    if machine.files.get(CONFIG) != mark(config.encode()):
+        changes.append(
+            Change("directory", CONFIG_DIR, f"make the directory {CONFIG_DIR}", mode=0o750, group=USER))
+    if machine.files.get(CONFIG) != fingerprint(config.encode()):
         verb = "update" if CONFIG in machine.files else "write"
-        steps.append(Step("file", CONFIG, f"{verb} {CONFIG}", config.encode(), 0o640, USER))
-    return steps
+        changes.append(Change("file", CONFIG, f"{verb} {CONFIG}", config.encode(), 0o640, USER))
+    return changes
 
 
-def _service_steps(machine: Machine, changed: bool, has_plant: bool, notes: List[str]) -> List[Step]:
-    if not machine.live:
-        return [_run("enable the service", "systemctl", f"--root={machine.root}", "enable", SERVICE)]
-    steps = [
-        _run("tell systemd about it", "systemctl", "daemon-reload"),
-        _run("start the service at every boot", "systemctl", "enable", SERVICE),
+def _service(machine: Machine, changed: bool, has_plant: bool, notes: List[str]) -> List[Change]:
+    later = f"put the address of the gateway into {CONFIG}, then: sudo systemctl restart sigen-bridge"
+    if not has_plant:
+        notes.append(later)
+    if machine.root:
+        return [_systemctl(machine, "start the service at every boot", "enable", SERVICE)]
+    changes = [
+        _systemctl(machine, "tell systemd about the service", "daemon-reload"),
+        _systemctl(machine, "start the service at every boot", "enable", SERVICE),
     ]
     if has_plant:
-        steps.append(_run("start the service", "systemctl", "restart" if changed else "start", SERVICE))
-    else:
-        notes.append(f"put the address of the gateway into {CONFIG}, then: sudo systemctl restart sigen-bridge")
-    return steps
+        changes.append(_systemctl(machine, "start the service", "restart" if changed else "start", SERVICE))
+    return changes
 
 
-def _run(why: str, *argv: str) -> Step:
-    return Step("run", argv[0], why, argv=argv)
+def _systemctl(machine: Machine, why: str, *words: str, may_fail: bool = False) -> Change:
+    root = [f"--root={machine.root}"] if machine.root else []
+    return Change("run", "systemctl", why, argv=("systemctl", *root, *words), may_fail=may_fail)
 
 
 def plan_uninstall(machine: Machine, record: Record, remembered: Sequence[str], purge: bool) -> Plan:
-    """Return what takes away what install made; ``remembered`` are the files the bridge left in STATE_DIR.
+    """Return what takes away what install made; ``remembered`` are the files that the bridge left in STATE_DIR.
 
-    Files that were changed since stay unless ``purge``, and with them the user who may read them.
+    Files that were changed since stay unless ``purge``, and with them the user whose group may read them.
     """
-    steps: List[Step] = []
+    changes: List[Change] = []
     notes: List[str] = []
     if record.enabled:
-        root = [] if machine.live else [f"--root={machine.root}"]
-        now = ["--now"] if machine.live else []
-        steps.append(_run("stop the service", "systemctl", *root, "disable", *now, SERVICE, TIMER))
-    kept = [path for path in record.files
-            if not purge and machine.files.get(path, record.files[path]) != record.files[path]]
-    for path in record.files:
-        if path in kept:
-            notes.append(f"{path} was changed since and stays; --purge removes it too")
-        elif path in machine.files:
-            steps.append(Step("remove", path, f"remove {path}"))
+        now = [] if machine.root else ["--now"]
+        # The timer is the owner's to enable; one that is not enabled is no reason to stop here.
+        changes.append(_systemctl(machine, "stop the tariff timer", "disable", *now, TIMER, may_fail=True))
+        changes.append(_systemctl(machine, "stop the service", "disable", *now, SERVICE))
+    kept = [path for path, ours in record.files.items() if not purge and machine.files.get(path, ours) != ours]
+    notes += [f"{path} was changed since and stays; --purge removes it too" for path in kept]
+    changes += [Change("remove", path, f"remove {path}") for path in record.files if path not in kept]
     if record.link:
-        steps.append(Step("unlink", LINK, f"remove {LINK}"))
-    if machine.live:
-        steps.append(_run("tell systemd about it", "systemctl", "daemon-reload"))
-    stays = bool(kept)
+        changes.append(Change("remove", LINK, f"remove {LINK}"))
+    if record.enabled and not machine.root:
+        changes.append(_systemctl(machine, "tell systemd that it is gone", "daemon-reload"))
     if remembered and not purge:
-        stays = True
         notes.append(f"{STATE_DIR} holds what the bridge remembered and stays; --purge removes it too")
-    steps += [Step("rmdir", path, f"remove {path}") for path in record.directories if path != STATE_DIR]
-    if not stays:
-        if STATE_DIR in record.directories:
-            steps.append(Step("rmdir", STATE_DIR, f"remove {STATE_DIR}", mode=1 if purge else 0))
-        if record.user and machine.has_user:
-            prefix = ["--prefix", machine.root] if machine.root else []
-            steps.append(Step("userdel", USER, f"remove the user {USER}", argv=("userdel", *prefix, USER)))
-    return Plan(tuple(steps), (), tuple(notes))
-
-
-def mark(content: bytes) -> str:
-    """Return what tells whether a file was changed."""
-    return hashlib.sha256(content).hexdigest()
+    changes += [
+        Change("rmtree" if purge and path == CONFIG_DIR else "rmdir", path, f"remove {path}")
+        for path in record.directories if path != STATE_DIR and not any(each.startswith(path) for each in kept)
+    ]
+    if kept or (remembered and not purge):
+        return Plan(tuple(changes), (), tuple(notes))
+    if record.user and machine.has_user:
+        prefix = ["--prefix", machine.root] if machine.root else []
+        changes.append(Change("run", USER, f"remove the user {USER}", argv=("userdel", *prefix, USER)))
+    if STATE_DIR in record.directories:  # last: the record itself is in there
+        changes.append(Change("rmtree", STATE_DIR, f"remove {STATE_DIR}"))
+    return Plan(tuple(changes), (), tuple(notes))

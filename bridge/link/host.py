@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import bridge
 from bridge.errors import ConfigError
@@ -22,6 +22,23 @@ COMMAND_TIMEOUT_S = 150.0  # systemctl waits for READY=1, for which the unit all
 KEPT_MODE = 0o7777
 
 Runner = Callable[[Sequence[str]], Tuple[int, str]]
+
+
+class Change(NamedTuple):
+    """One change to a machine, and why in words for its owner.
+
+    ``kind`` is directory, file, link, run, remove, rmdir or rmtree; ``content`` is a file's text or a
+    link's target; ``argv`` is run, and with ``may_fail`` its failure is of no consequence.
+    """
+
+    kind: str
+    path: str
+    why: str
+    content: bytes = b""
+    mode: int = 0
+    group: str = "root"
+    argv: Tuple[str, ...] = ()
+    may_fail: bool = False
 
 
 def run_command(argv: Sequence[str]) -> Tuple[int, str]:
@@ -95,6 +112,7 @@ class Host:
     def __init__(self, root: str, run: Runner = run_command) -> None:
         self.root = root.rstrip("/")
         self.live = not self.root
+        self.privileged = os.geteuid() == 0
         self._run = run
 
     def where(self, path: str) -> str:
@@ -120,38 +138,59 @@ class Host:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def write(self, path: str, content: bytes, mode: int, group: str) -> None:
-        """Write a file of root's and ``group``'s, making directories on the way."""
-        os.makedirs(os.path.dirname(self.where(path)), mode=0o755, exist_ok=True)
-        replace_file(self.where(path), content, mode, self._ids(group))
+    def apply(self, change: Change) -> None:
+        """Make one change; one that is made already is no error. Raises ConfigError when it cannot be made."""
+        try:
+            makers = {
+                "directory": self._make_directory, "file": self._write, "link": self._link, "run": self._start,
+                "remove": self._remove, "rmdir": self._remove_directory, "rmtree": self._remove_tree,
+            }
+            makers[change.kind](change)
+        except OSError as error:
+            raise ConfigError(
+                f"{change.why}: {error.strerror or error}; what was done so far stays, and running this again"
+                " goes on from there"
+            ) from error
 
-    def make_directory(self, path: str, mode: int, group: str) -> None:
-        """Make a directory of root's and ``group``'s; one that is there keeps what it has."""
-        real = self.where(path)
+    def _make_directory(self, change: Change) -> None:
+        real = self.where(change.path)
         if os.path.isdir(real):
             return
         os.makedirs(real, mode=0o755)
         if os.geteuid() == 0:
-            os.chown(real, *self._ids(group))
-        os.chmod(real, mode)
+            os.chown(real, *self._ids(change.group))
+        os.chmod(real, change.mode)
 
-    def link(self, path: str, target: str) -> None:
-        """Make a symbolic link."""
-        os.makedirs(os.path.dirname(self.where(path)), mode=0o755, exist_ok=True)
-        os.symlink(target, self.where(path))
+    def _write(self, change: Change) -> None:
+        os.makedirs(os.path.dirname(self.where(change.path)), mode=0o755, exist_ok=True)
+        replace_file(self.where(change.path), change.content, change.mode, self._ids(change.group))
 
-    def remove(self, path: str) -> None:
-        """Remove a file or link if it is there."""
-        if self.exists(path):
-            os.unlink(self.where(path))
+    def _link(self, change: Change) -> None:
+        os.makedirs(os.path.dirname(self.where(change.path)), mode=0o755, exist_ok=True)
+        os.symlink(change.content.decode(), self.where(change.path))
 
-    def remove_directory(self, path: str, with_content: bool = False) -> None:
-        """Remove a directory; one that is not empty stays unless ``with_content``."""
-        real = self.where(path)
-        if with_content and os.path.isdir(real) and not os.path.islink(real):
-            shutil.rmtree(real)
-        elif os.path.isdir(real) and not os.listdir(real):
+    def _start(self, change: Change) -> None:
+        code, said = self._run(change.argv)
+        if code != 0 and not change.may_fail:
+            last = " ".join(said.split())[-300:]
+            raise ConfigError(
+                f"{' '.join(change.argv)}: exit code {code} ({last or 'it said nothing'}); what was done so far"
+                " stays, and running this again goes on from there"
+            )
+
+    def _remove(self, change: Change) -> None:
+        if self.exists(change.path):
+            os.unlink(self.where(change.path))
+
+    def _remove_directory(self, change: Change) -> None:
+        real = self.where(change.path)
+        if os.path.isdir(real) and not os.listdir(real):
             os.rmdir(real)
+
+    def _remove_tree(self, change: Change) -> None:
+        real = self.where(change.path)
+        if os.path.isdir(real) and not os.path.islink(real):
+            shutil.rmtree(real)
 
     def has_user(self, name: str) -> bool:
         """Say whether the machine's own list of users has ``name``."""
@@ -172,16 +211,6 @@ class Host:
                 if number:
                     return int(number[1])
         return None
-
-    def run(self, argv: Sequence[str], may_fail: bool = False) -> None:
-        """Run a program; raises ConfigError with what it said when it fails."""
-        code, said = self._run(argv)
-        if code != 0 and not may_fail:
-            last = " ".join(said.split())[-300:]
-            raise ConfigError(
-                f"{' '.join(argv)}: exit code {code} ({last or 'it said nothing'}); what was done so far stays,"
-                " and running this again goes on from there"
-            )
 
     def _ids(self, group: str) -> Tuple[int, int]:
         number = 0 if group == "root" else self._number("/etc/group", group)

@@ -5,6 +5,7 @@ Never sends a byte, and never listens longer than it is told.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import select
 from typing import Callable
@@ -25,8 +26,9 @@ def listen(device: str, baud: int, seconds: float, monotonic: Callable[[], float
         except BlockingIOError as error:
             raise PortLocked(f"serial {device}: another program is using the port; stop it first") from error
         return _collect(port, monotonic() + seconds, monotonic)
-    except OSError as error:
-        raise LinkError(f"serial {device}: the port is gone ({error}); check the USB adapter") from error
+    except OSError as error:  # pyserial's own has no number
+        gone = OSError(errno.EIO, str(error))
+        raise LinkError(f"serial {device}: the port is gone ({error}); check the USB adapter") from gone
     finally:
         port.close()
 
@@ -39,6 +41,6 @@ def _collect(port: object, deadline: float, monotonic: Callable[[], float]) -> b
             break
         chunk = port.read(4096)  # type: ignore[attr-defined]
         if not chunk:
-            raise OSError("readable, but nothing to read")
+            raise OSError(errno.EIO, "readable, but nothing to read")
         heard += chunk
     return heard

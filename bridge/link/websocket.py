@@ -58,8 +58,8 @@ class WebSocketLink:
                 f"ws://{host}:{self._port}{self._path}", timeout=timeout_s, socket=tcp,
                 suppress_origin=True, redirect_limit=0,
             )
-        except (library.WebSocketException, OSError, ValueError) as error:
-            tcp.close()
+        except (library.WebSocketException, OSError, ValueError, LookupError, AttributeError) as error:
+            tcp.close()  # the last two: websocket-client 1.4 trips over an answer that is not HTTP
             raise self._refused(library, error) from error
         if client.status != 101:
             tcp.close()

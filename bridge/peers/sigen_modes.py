@@ -13,7 +13,7 @@ from bridge.peers.sigen_codes import MODES, ModeRow
 
 # fmt: off
 ALIASES: Mapping[str, Tuple[str, ...]] = {
-    "msc":    ("self", "self consumption", "max self consumption", "maximum self powered", "max self powered"),
+    "msc":    ("self", "self consumption", "max self consumption", "maximum self powered"),
     "ai":     ("sigen ai mode", "ai mode"),
     "tou":    ("time based control", "time of use mode"),
     "ffg":    ("feed in", "full feed in", "fully feed in to grid", "full feed in to grid"),
@@ -25,7 +25,7 @@ ALIASES: Mapping[str, Tuple[str, ...]] = {
 REASONS: Mapping[str, str] = {
     "ai":     "only the owner's mySigen app selects it",
     "tou":    "only the owner's mySigen app selects it",
-    "vpp":    "a VPP's provider alone sets it, by onboarding the station; the owner could not change the mode any more",
+    "vpp":    "only a VPP's provider sets it, by onboarding; the owner then cannot change the mode",
     "remote": "it follows from a Modbus master that took over control, and ends with it",
     "custom": "only the owner's mySigen app selects it, with the profile",
 }

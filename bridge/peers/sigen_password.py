@@ -7,7 +7,9 @@ importer of ``Crypto``, and only when a password is encoded.
 from __future__ import annotations
 
 import base64
+import sys
 from importlib.util import find_spec
+from typing import Optional
 
 from bridge.errors import ConfigError
 
@@ -36,3 +38,34 @@ def encode(password: str) -> str:
     missing = BLOCK_BYTES - len(plain) % BLOCK_BYTES
     cipher = AES.new(KEY, AES.MODE_CBC, KEY)
     return base64.b64encode(cipher.encrypt(plain + bytes([missing]) * missing)).decode("ascii")
+
+
+def read_password(path: Optional[str]) -> str:
+    """Return the first line of ``path`` ("-" is standard input), or ask on the terminal without echo.
+
+    Blanks count. Raises ConfigError for an unreadable file, an empty password, or no terminal.
+    """
+    password = _typed() if path is None else _first_line(path)
+    if not password:
+        raise ConfigError("encode-password: the password is empty")
+    return password
+
+
+def _typed() -> str:
+    from getpass import getpass
+
+    if not sys.stdin.isatty():
+        raise ConfigError("encode-password: there is no terminal to ask on; use --password-file FILE")
+    try:
+        return getpass("password: ")
+    except EOFError:
+        return ""
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(0 if path == "-" else path, encoding="utf-8", closefd=path != "-") as handle:
+            return handle.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"encode-password --password-file {path}: cannot be read ({reason})") from None

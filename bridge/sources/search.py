@@ -9,16 +9,22 @@ from __future__ import annotations
 from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Sequence, Set, Tuple
 
 from bridge.clock import Clock
-from bridge.control.discovery import Plant, Shelly, from_mdns, from_table, is_sigenergy, plants_in, union
+from bridge.control.discovery import Plant, Shelly, from_http, from_mdns, from_table, is_sigenergy, plants_in, union
+from bridge.link.lan import LanHttp
 from bridge.link.mdns import Announced
+from bridge.link.modbus import BuiltinLink
+from bridge.link.modbus_tcp import TcpWire
 from bridge.link.neighbours import Neighbourhood, Seen, is_home_address
-from bridge.link.sweep import each
-from bridge.sources.confirm import Verdict
+from bridge.link.sweep import each, open_ports
+from bridge.peers.shelly_identity import free_slots, identify
+from bridge.registers import Vendor
+from bridge.sources.confirm import Verdict, confirm
 
 ROUND_S = 2.0  # between two mDNS questions; known answers are told along, so that the rest get through
 ROUNDS_AT_LEAST = 3  # the third device of three was seen to answer after more than 3 s
 QUIET_ROUNDS = 2  # rounds without news that mean that nobody is left
 ROUNDS_AT_MOST = 12
+CONFIRM_TIMEOUT_S = 2.0  # a first answer may take its time, and "silent" is a grave word
 
 Tell = Callable[[str, int, int, int], None]  # what is being done, asked, of how many, found so far
 
@@ -59,9 +65,9 @@ class Search:
     @property
     def shellys(self) -> List[Shelly]:
         """Return the Shellys found so far, one entry a device."""
-        names = {each.ip: from_table(each) for each in self._seen() if each.hostname}
+        names = {seen.ip: from_table(seen) for seen in self._seen() if seen.hostname}
         known = self._told + list(self._heard.values())
-        places = {each.ip for each in known}
+        places = {shelly.ip for shelly in known}
         return union([*(names[ip] for ip in sorted(places & set(names))), *self._heard.values(), *self._told])
 
     def tables_only(self) -> List[Plant]:
@@ -71,7 +77,7 @@ class Search:
     def look(self, hosts: Sequence[str] = ()) -> None:
         """Ask everybody in the tables, then sweep ``hosts``."""
         self._ask_plants(self.tables_only())
-        self._ask_shellys([each.ip for each in self._near()])
+        self._ask_shellys([seen.ip for seen in self._near()])
         if hosts:
             self._sweep(hosts)
 
@@ -86,7 +92,7 @@ class Search:
             self._heard.update({said.ip: from_mdns(said) for said in mdns.found() if self._wanted(said.ip)})
             rounds += 1
             quiet = quiet + 1 if len(self._heard) == before else 0
-            self._tell("mDNS", rounds, ROUNDS_AT_MOST, len(self._heard))
+            self._tell("mDNS questions", rounds, ROUNDS_AT_MOST, len(self._heard))
             if quiet >= QUIET_ROUNDS and rounds >= ROUNDS_AT_LEAST:
                 break
         self._ask_shellys(sorted(self._heard))
@@ -99,7 +105,7 @@ class Search:
         foreign = self._tables.uplinks() if self._tables.hands_out_addresses() else frozenset()
         near = [seen for seen in self._seen() if self._wanted(seen.ip) and not is_sigenergy(seen.mac)
                 and (not seen.device or seen.device not in foreign)]
-        return sorted(near, key=lambda seen: not seen.hostname.lower().startswith("shelly"))
+        return sorted(near, key=lambda seen: not _named_shelly(seen))
 
     def _ask_plants(self, plants: Sequence[Plant]) -> None:
         news = [plant for plant in plants if self._is_new("plant", f"{plant.ip} {plant.mac}")]
@@ -113,9 +119,14 @@ class Search:
     def _ask_shellys(self, hosts: Sequence[str]) -> None:
         macs = {seen.ip: seen.mac for seen in self._seen()}
         news = [ip for ip in dict.fromkeys(hosts) if self._is_new("shelly", f"{ip} {macs.get(ip, '')}")]
-        if news:
-            self._told += each(
-                news, self._ways.shelly, lambda done, total, found: self._tell("Shellys", done, total, found))
+        if not news:
+            return
+        told = each(news, self._ways.shelly, lambda done, total, found: self._tell("Shellys", done, total, found))
+        self._told += told
+        # One that calls itself a Shelly and does not answer yet may be starting; the others are not asked again.
+        hopeful = set(self._heard) | {seen.ip for seen in self._seen() if _named_shelly(seen)}
+        for ip in hopeful.intersection(news) - {shelly.ip for shelly in told}:
+            self._asked.discard(("shelly", f"{ip} {macs.get(ip, '')}"))
 
     def _sweep(self, hosts: Sequence[str]) -> None:
         ports = (self._ways.plant_port, self._ways.shelly_port)
@@ -136,3 +147,28 @@ class Search:
             return False
         self._asked.add((kind, who))
         return True
+
+
+def _named_shelly(seen: Seen) -> bool:
+    return seen.hostname.lower().startswith("shelly")
+
+
+def real_ways(clock: Clock, vendor: Vendor, unit: int, offset: int, plant_port: int, shelly_port: int) -> Ways:
+    """Return the ways that lead to real devices."""
+
+    def ask_plant(ip: str) -> Verdict:
+        wire = TcpWire(ip, plant_port, CONFIRM_TIMEOUT_S, clock.monotonic)
+        return confirm(BuiltinLink(wire), vendor, unit, offset)
+
+    def ask_shelly(ip: str) -> Optional[Shelly]:
+        http = LanHttp("shelly", ip, shelly_port, clock)
+        try:
+            who = identify(http)
+            if who is None:
+                return None
+            found = from_http(ip, who, None)
+            return found._replace(free=free_slots(http)) if found.able and not who.auth else found
+        finally:
+            http.close()
+
+    return Ways(ask_plant, ask_shelly, open_ports, plant_port, shelly_port)
