@@ -210,7 +210,8 @@ def _board(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     if not args.yes:
         effect = EFFECTS[args.verb].format(", ".join(request.body))
         raise Refused(
-            f"cloud {args.verb}: {effect}; if that is wanted, repeat it with --yes (--dry-run shows the request)"
+            f"cloud {args.verb}: {effect}; if that is wanted, repeat it with --yes (--dry-run shows the"
+            " request)"
         )
     try:
         results = api.onboard(args.ids) if args.verb == "onboard" else api.offboard(args.ids)

@@ -38,13 +38,14 @@ PLANT_S = 8.0  # what looking at the plant may take; its last step may end some 
 SERIAL_S = 11.0
 SHELLY_S = 6.0  # together they stay below 20 s, which is as long as anybody waits
 MOST_TIMEOUT_S = 1.5  # a longer modbus.timeout_s would use the time up on one question
+CLOUD_PATIENCE_S = 10.0  # the limiter leaves 6 s between the login and the question
 USUAL_PORT = 502
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--cloud", action="store_true", help="also log in to the cloud once")
+    parser.add_argument("--cloud", action="store_true", help="also ask the cloud once (takes 10 s more)")
     parser.add_argument("--root", default="/", metavar="DIR",
                         help="read system files (neighbours, mounts) below DIR")
 
@@ -202,7 +203,7 @@ class Doctor:
     def _ask_cloud(self) -> CloudSeen:
         from bridge.wiring_cloud import openapi
 
-        cloud = openapi(self._settings, self._clock, patience_s=5.0)
+        cloud = openapi(self._settings, self._clock, CLOUD_PATIENCE_S)
         try:
             return CloudSeen("ok", systems=tuple(system.system_id for system in cloud.systems()))
         except RateLimited as error:
@@ -230,5 +231,6 @@ def _judged(seen: DataSeen) -> List[Finding]:
     """Return what is to be said of the values, or that they are fine."""
     found = data_findings(seen)
     if seen.looks and not any(each.level == PROBLEM for each in found):
-        found.insert(0, finding("data_ok", f"plant: the values are plausible (protocol {seen.protocol or 'not asked'})"))
+        protocol = f"protocol {seen.protocol or 'not asked for'}"
+        found.insert(0, finding("data_ok", f"plant: the values are plausible ({protocol})"))
     return found

@@ -100,8 +100,8 @@ def refuse(row: ModeRow, agreed: bool) -> None:
         raise Refused(f"mode set: {row.number} {row.label} is refused: {why}; what can be set: {choices}")
     if row.word == "nbi" and not agreed:
         raise Refused(
-            "mode set: NBI lets the application behind your login command the battery; if that is wanted, repeat"
-            " it with --yes (sigen-bridge explain nbi tells more)"
+            "mode set: NBI lets the application behind your login command the battery; if that is wanted,"
+            " repeat it with --yes (sigen-bridge explain nbi tells more)"
         )
 
 

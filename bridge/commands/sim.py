@@ -12,7 +12,7 @@ from bridge.service import stop_on_signals
 from bridge.sinks.display import DISPLAY
 
 HELP = "run a simulator: plant, shelly or cloud"
-PLANT_PORT, SHELLY_PORT, CLOUD_PORT = 1502, 8180, 8190  # unless --port says otherwise; ports below 1024 need root
+PLANT_PORT, SHELLY_PORT, CLOUD_PORT = 1502, 8180, 8190  # unless --port says; those below 1024 need root
 REPORT_S = 3600.0  # only bounds the wait; Ctrl-C ends it at once
 
 
@@ -35,10 +35,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shelly.add_argument("--with-password", metavar="FILE", help="protect it with the password in FILE")
     shelly.add_argument("--empty", action="store_true", help="without the five components")
     _fault_option(shelly)
-    cloud = kinds.add_parser("cloud", help="the Sigenergy OpenAPI over HTTP, with its limits", allow_abbrev=False)
+    cloud = kinds.add_parser("cloud", help="the Sigenergy OpenAPI, limits included", allow_abbrev=False)
     cloud.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     cloud.add_argument("--scenario", default="home", help="the power flow: home, live, night, ev, unbalanced")
-    cloud.add_argument("--approval", action="store_true", help="an owner has to confirm onboarding (code 1116)")
+    cloud.add_argument("--approval", action="store_true", help="the owner has to confirm an onboarding")
     cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="lifetime of a token")
     _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
 

@@ -63,7 +63,7 @@ def machine_findings(seen: MachineSeen) -> List[Finding]:
         what = f"machine: the Python module {module.name} is not there, {module.needed_for} needs it"
         found.append(finding("module_missing", what, package=module.package, feed=module.feed))
     if not seen.clock_synced:
-        found.append(finding("clock_not_set", "machine: its clock is years behind; cloud and tariffs wait for the time"))
+        found.append(finding("clock_not_set", "machine: its clock is years behind; cloud and tariffs wait for it"))
     path = seen.state_path
     if not seen.state_writable:
         found.append(finding("state_not_writable", f"machine: state directory {path} cannot be written", path=path))
@@ -152,7 +152,8 @@ def cloud_findings(seen: CloudSeen, system_id: str, by_key: bool) -> List[Findin
         return [finding("cloud_login", what, keys=keys)]
     if seen.outcome == "limited":
         wait_s = 300 if seen.wait_s is None else seen.wait_s
-        return [finding("cloud_limited", what, wait=f"{wait_s / 60:.0f} min")]
+        wait = f"{wait_s / 60:.0f} min" if wait_s >= 60 else f"{wait_s:.0f} s"
+        return [finding("cloud_limited", what, wait=wait)]
     if seen.outcome != "ok":
         return [finding(f"cloud_{seen.outcome}", what)]
     if system_id and system_id not in seen.systems:

@@ -125,7 +125,8 @@ def _exception(seen: LinkSeen) -> Finding:
     if seen.other_unit is not None:
         return _unit(seen, f"{what}, unit {seen.other_unit} has the plant's registers")
     if seen.other_function is not None:
-        return finding("plant_function", f"{what}, but function {seen.other_function} works", code=seen.other_function)
+        what = f"{what}, but function {seen.other_function} works"
+        return finding("plant_function", what, function=seen.other_function)
     if seen.exception in (ILLEGAL_ADDRESS, NO_PATH, NO_TARGET):
         return finding("plant_no_registers", f"{what}, and no other unit has the plant's registers")
     return finding("plant_busy" if seen.exception == BUSY else "plant_exception", what)

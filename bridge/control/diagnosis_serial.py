@@ -77,8 +77,8 @@ def _answered(seen: LineSeen, plant: Try) -> List[Finding]:
     if (plant.unit, plant.baud) != (seen.unit, seen.baud):
         what += f", not at the configured unit {seen.unit}, {seen.baud} baud"
         found = [finding("serial_settings", what, unit=plant.unit, baud=plant.baud)]
-    if seen.frames:
-        found.append(_foreign(seen))
+    if seen.frames:  # broadcasts or not: where the plant answers, it is not the wrong port
+        found.append(finding("serial_foreign", f"serial {seen.device}: {_talk(seen)}"))
     return found
 
 
@@ -89,7 +89,8 @@ def _why_silent(seen: LineSeen) -> List[Finding]:
     if seen.level == "00":
         return [finding("serial_swapped", f"{line}: nothing but 00 ({seen.heard} bytes)")]
     if seen.frames:
-        return [_foreign(seen)]
+        units = {unit for unit, _ in seen.frames}
+        return [finding("serial_master" if 0 in units else "serial_foreign", f"{line}: {_talk(seen)}")]
     results = {each.result for each in seen.tries}
     device = next((each for each in seen.tries if each.result == DEVICE), None)
     if device is not None:
@@ -105,10 +106,9 @@ def _why_silent(seen: LineSeen) -> List[Finding]:
     return [finding("serial_silent", f"{line}: nobody answers (unit@baud {tried})")]
 
 
-def _foreign(seen: LineSeen) -> Finding:
+def _talk(seen: LineSeen) -> str:
     units = sorted({unit for unit, _ in seen.frames})
-    what = f"serial {seen.device}: another master speaks, to unit {', '.join(str(unit) for unit in units)}"
-    return finding("serial_master" if 0 in units else "serial_foreign", what)
+    return f"another master speaks, to unit {', '.join(str(unit) for unit in units)}"
 
 
 def level_of(heard: bytes) -> str:

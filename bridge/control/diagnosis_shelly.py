@@ -100,7 +100,8 @@ def shelly_findings(seen: ShellySeen, wanted: Wanted) -> List[Finding]:
     if seen.writers:
         keys = ", ".join(writer.key for writer in seen.writers)
         source = ", ".join(sorted({writer.source or "unknown" for writer in seen.writers}))
-        found.append(finding("shelly_other_writer", f"{peer}: {keys} changed while we watched", keys=keys, source=source))
+        what = f"{peer}: {keys} changed while we watched"
+        found.append(finding("shelly_other_writer", what, keys=keys, source=source))
     return found
 
 

@@ -26,7 +26,7 @@ def with_settings(content: str, changes: Mapping[str, str], uci: bool = False) -
     form = UCI if uci else INI
     lines = content.splitlines()
     for key, value in changes.items():
-        if "\n" in value or "\r" in value:
+        if value and value.splitlines() != [value]:
             raise ValueError(f"{key}: a value is one line")
         section, _, name = key.partition(".")
         lines = _set(lines, form, section, name, value)

@@ -92,27 +92,31 @@ class Browser:
                 self._zeroconf = zeroconf.Zeroconf(interfaces=choice, ip_version=zeroconf.IPVersion.V4Only)
             while self._browsers:
                 self._browsers.pop().cancel()
-            # A fresh browser asks at once and again after 1, 2, 4 s, and tells what it knows already.
-            self._browsers.append(
-                zeroconf.ServiceBrowser(self._zeroconf, [SHELLY, HTTP], handlers=[self._heard])
-            )
+            # A fresh browser asks at once and again after 1, 2, 4 s, and tells what it knows already. Answers to
+            # all (QM): one to us alone would end up at another program on port 5353, such as avahi.
+            self._browsers.append(zeroconf.ServiceBrowser(
+                self._zeroconf, [SHELLY, HTTP], handlers=[self._heard], question_type=zeroconf.DNSQuestionType.QM,
+            ))
         except OSError as error:
             self.close()
             raise LinkError(f"mDNS: cannot ask on this network ({error.strerror or error})") from error
 
     def found(self) -> List[Announced]:
-        """Return every device heard of since the first question."""
+        """Return every device heard of since the first question; after ``ask``."""
         import zeroconf
 
-        asked = 0
+        unresolved = 0
         for service, name in sorted(self._names):
-            info = zeroconf.ServiceInfo(service, name)
-            if not info.load_from_cache(self._zeroconf):
-                if (service, name) in self._records:
-                    continue
-                asked += 1
-                if asked > RESOLVE_AT_ONCE or not info.request(self._zeroconf, RESOLVE_MS):
-                    continue
+            try:
+                info = zeroconf.ServiceInfo(service, name)
+                if not info.load_from_cache(self._zeroconf):
+                    unresolved += 1
+                    if (service, name) in self._records or unresolved > RESOLVE_AT_ONCE:
+                        continue
+                    if not info.request(self._zeroconf, RESOLVE_MS, zeroconf.DNSQuestionType.QM):
+                        continue
+            except (zeroconf.Error, OSError):
+                continue  # somebody announces a name that is none
             addresses = info.parsed_addresses(zeroconf.IPVersion.V4Only)
             if addresses:
                 instance = name[:-len(service) - 1]

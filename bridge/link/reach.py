@@ -1,4 +1,4 @@
-"""Knocks at a TCP port and says in one word what came back: for diagnosis, where an error in prose would not do.
+"""Knocks at a TCP port and says in one word what came back; for diagnosis, where prose would not do.
 
 Never sends more than the one request that it is given, and never waits longer than it is told, not
 even for a name server.
@@ -38,7 +38,7 @@ def reach(
         return Reach("no_name")
     address = found[0]
     try:
-        connection = socket.create_connection((address.encode(), port), timeout_s)
+        connection = socket.create_connection((address.encode(), port), timeout_s)  # type: ignore[arg-type]
     except OSError as error:
         return Reach(_why(error), peer_address=address)
     try:

@@ -85,22 +85,30 @@ class WebSocketLink:
 
         Raises LinkError, LinkTimeout.
         """
-        self._opened().deadline = self._clock.monotonic() + self._timeout_s
-        while True:
-            text = self._next()
-            if text is not None:
-                yield text
+        return self._texts(self._opened(), True)
 
-    def drain(self) -> List[bytes]:
-        """Return the texts that are here already; waits for the rest of one that has begun."""
-        texts: List[bytes] = []
-        stream = self._opened()
+    def drain(self) -> Iterator[bytes]:
+        """Yield the texts that are here already; waits only for the rest of one that has begun."""
+        return self._texts(self._opened(), False)
+
+    def _texts(self, stream: Stream, wait: bool) -> Iterator[bytes]:
         stream.deadline = self._clock.monotonic() + self._timeout_s
-        while stream.ready():
-            text = self._next()
-            if text is not None:
-                texts.append(text)
-        return texts
+        parser = self._parser
+        try:
+            while wait or stream.ready():
+                frame = parser.recv_frame()
+                if frame.opcode == TEXT and frame.fin and not self._parts:
+                    yield frame.data
+                else:
+                    text = self._other(frame)
+                    if text is not None:
+                        yield text
+        except LinkError:
+            self._let_go()
+            raise
+        except _protocol_errors() as error:
+            self._let_go()
+            raise LinkError(f"{self.peer}: sent a broken WebSocket frame") from error
 
     def keep_alive(self) -> None:
         """Ping when nothing was heard for long; raises LinkTimeout when a ping stays unanswered.
@@ -128,25 +136,13 @@ class WebSocketLink:
             pass  # it is gone already, which is what we want
         self._let_go()
 
-    def _next(self) -> Optional[bytes]:
-        """Read one frame; return its text if it completes one."""
-        try:
-            frame = self._parser.recv_frame()
-        except LinkError:
-            self._let_go()
-            raise
-        except _protocol_errors() as error:
-            self._let_go()
-            raise LinkError(f"{self.peer}: sent a broken WebSocket frame") from error
-        opcode = frame.opcode
-        if opcode == TEXT and frame.fin and not self._parts:
-            return frame.data
-        if opcode == PING:
+    def _other(self, frame: Any) -> Optional[bytes]:
+        """Deal with a frame that is not a whole text; return the text that it completes, if any."""
+        if frame.opcode == PING:
             self._write(self._abnf.create_frame(frame.data, PONG).format())
-        elif opcode == CLOSE:
-            self._let_go()
+        elif frame.opcode == CLOSE:
             raise LinkError(f"{self.peer}: closed the WebSocket")
-        elif opcode < CLOSE:
+        elif frame.opcode < CLOSE:
             return self._piece(frame)
         return None
 
@@ -154,7 +150,6 @@ class WebSocketLink:
         """Collect the pieces of a fragmented message."""
         self._parts.append(frame.data)
         if sum(len(part) for part in self._parts) > MAX_TAKE:
-            self._let_go()
             raise LinkError(f"{self.peer}: a message of more than {MAX_TAKE} bytes")
         if not frame.fin:
             return None

@@ -160,8 +160,7 @@ def _code(row: Code, texts: Mapping[str, Any]) -> Entry:
 
 def _modes(texts: Mapping[str, Any]) -> Iterator[Entry]:
     for row in MODES:
-        spoken = [name for name in names(row) if not name.isdigit()]
-        words = (row.word, f"mode {row.number}", *(f"mode {name}" for name in spoken), *spoken)
+        words = (row.word, f"mode {row.number}", *(f"mode {name}" for name in names(row)), *names(row))
         can = "yes, with sigen-bridge mode set " + row.word if row.settable else f"no: {hindrance(row)}"
         facts = (("number", str(row.number)), ("can be set", can))
         yield Entry("operating mode", words, row.label, facts, (texts["modes"][row.word],), ("modes",))

@@ -186,7 +186,7 @@ class ShellyClient:
         self._log_road(channel.name, "")
 
     def _http(self) -> Channel:
-        from bridge.link.lan import LanHttp  # http.client is 5 MiB that a WebSocket need not cost
+        from bridge.link.lan import LanHttp  # a WebSocket need not cost what HTTP costs
         from bridge.peers.shelly_http import HttpChannel
 
         plain = HttpChannel(LanHttp("shelly", *self._address, self._clock, self._digest, self._timeout_s))

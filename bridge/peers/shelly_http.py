@@ -75,5 +75,4 @@ class HttpChannel:
         return News()
 
     def close(self) -> None:
-        """Let go of the connection."""
-        self.http.close()
+        """Do nothing: every call closes its own connection."""

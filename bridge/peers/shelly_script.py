@@ -70,9 +70,8 @@ class ScriptChannel:
         return News()
 
     def close(self) -> None:
-        """Let go of the connection; the script may be another one next time."""
+        """Forget where the script is; it may be another one next time."""
         self._target, self._look_at = None, 0.0
-        self._http.close()
 
     def _look(self) -> None:
         self._look_at = self._clock.monotonic() + LOOK_AGAIN_S

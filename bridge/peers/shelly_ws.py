@@ -7,7 +7,6 @@ with one count: with a password frames go strictly one by one. Facts: shelly.md 
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from bridge.errors import LinkError, PeerError
@@ -29,9 +28,8 @@ ECHOES_KEPT = 12  # two rounds; a device may not echo what has not changed
 COMPONENT_EVENTS = ("component_added", "component_removed", "config_changed")
 
 # Nearly all frames are a plain success or the echo of one write; they are told by marks, unparsed.
-REPLY, DONE = b'{"id":', b'"result":null}'
+DONE = b'"result":null}'  # as the end of a frame, nothing but a reply has it
 VALUE = b'":{"value":'
-PENDING: Mapping[str, Any] = MappingProxyType({})  # stands where no reply has come yet
 
 Reply = Optional[Mapping[str, Any]]  # a parsed frame; None stands for "result":null
 
@@ -139,22 +137,19 @@ class WsChannel:
         self._id += len(calls)
         frames = [f'{{"id":{first + index},{call}{auth}}}' for index, call in enumerate(calls)]
         self._link.send(frames)
-        replies: List[Reply] = [PENDING] * len(calls)
-        missing = len(calls)
+        replies: List[Reply] = [None] * len(calls)
+        waiting = {b'{"id":%d' % (first + index): index for index in range(len(calls))}
         for frame in self._link.receive():
-            if frame.endswith(DONE) and frame.startswith(REPLY):
-                reply: Reply = None
-                index = _number(frame[len(REPLY):frame.find(b",")]) - first
+            if frame.endswith(DONE):
+                waiting.pop(frame[:frame.find(b",")], None)
             else:
                 reply = self._unasked(frame)
-                if reply is None:
-                    continue
-                index = _number(reply["id"]) - first
-            if 0 <= index < len(replies) and replies[index] is PENDING:
-                replies[index] = reply
-                missing -= 1
-                if not missing:
-                    break
+                if reply is not None:
+                    index = waiting.pop(b'{"id":%s' % json.dumps(reply["id"]).encode(), None)
+                    if index is not None:
+                        replies[index] = reply
+            if not waiting:
+                break
         return replies
 
     def _unasked(self, frame: bytes) -> Reply:
@@ -221,14 +216,6 @@ class WsChannel:
 def _call(method: str, params: str) -> str:
     """Return a call as it stands in a frame, behind the id."""
     return f'"src":"{SRC}","method":"{method}","params":{params}'
-
-
-def _number(text: Any) -> int:
-    """Return the id of a frame; one that is not a number is nobody's."""
-    try:
-        return int(text)
-    except (TypeError, ValueError):
-        return 0
 
 
 def _error(reply: Reply) -> Mapping[str, Any]:

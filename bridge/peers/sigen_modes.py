@@ -38,15 +38,15 @@ def folded(text: str) -> str:
 
 
 def names(row: ModeRow) -> List[str]:
-    """Return every folded name of a mode: number, word, label and what else it is called."""
-    return [str(row.number), row.word, folded(row.label), *ALIASES.get(row.word, ())]
+    """Return every folded name of a mode: word, label and what else it is called."""
+    return [row.word, folded(row.label), *ALIASES.get(row.word, ())]
 
 
 def mode_named(label: str) -> ModeRow:
     """Return the mode of a number, word or label; raises ConfigError that lists the choices."""
     wanted = folded(label)
     for row in MODES:
-        if wanted in names(row):
+        if label.strip() == str(row.number) or wanted in names(row):
             return row
     choices = ", ".join(f"{row.word} ({row.number} {row.label})" for row in MODES)
     raise ConfigError(f"mode {label!r} is not known; the choices are: {choices}")

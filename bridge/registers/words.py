@@ -76,5 +76,7 @@ def _limits(row: Register) -> str:
     if row.lo is None and row.hi is None:
         return ""
     low = "" if row.lo is None else f"from {row.lo:g}"
-    high = f"to the value of {row.hi}" if isinstance(row.hi, str) else "" if row.hi is None else f"to {row.hi:g}"
+    high = "" if row.hi is None else f"to the value of {row.hi}"
+    if isinstance(row.hi, (int, float)):
+        high = f"to {row.hi:g}"
     return " ".join(part for part in (low, high, row.unit) if part)

@@ -66,8 +66,6 @@ class ShellyExam:
             return "silent", {}
         except LinkError:
             return "not_http", {}
-        finally:
-            http.close()
         try:
             info = json.loads(answer.body)
         except ValueError:

@@ -83,8 +83,9 @@ class DataExam:
     def _values(self, samples: List[Sample]) -> Dict[str, Any]:
         by_row = {sample.row: sample for sample in samples}
         values = {role: by_row[row].value for role, row in self._roles.items() if not by_row[row].error}
-        if self._grid_sign < 0 and values.get("grid_w") is not None:
-            values["grid_w"] = -values["grid_w"]
+        grid_w = values.get("grid_w")
+        if self._grid_sign < 0 and isinstance(grid_w, (int, float)):
+            values["grid_w"] = -grid_w
         return values
 
     def _look(self, values: Mapping[str, Any]) -> None:

@@ -114,11 +114,11 @@ def drop_impossible(reading: Reading, values: Mapping[str, Any]) -> Tuple[Readin
     """Set signals that cannot be true to None and name them; a role read as None is a sentinel."""
     limit_w = max(POWER_LIMIT_W, 3 * (values.get("rated_w") or 0))
     dropped: List[str] = []
-    for field in ("battery_w", "grid_w", "pv_w", "load_w"):
-        if field in values and values[field] is None:
+    for field, floor_w in (("battery_w", -limit_w), ("grid_w", -limit_w), ("pv_w", PV_FLOOR_W), ("load_w", -limit_w)):
+        power = values.get(field, 0)
+        if power is None:
             dropped.append(f"{field} reads as 'no value'")
-        power = values.get(field)
-        if power is not None and (abs(power) > limit_w or (field == "pv_w" and power < PV_FLOOR_W)):
+        elif not floor_w <= power <= limit_w:
             dropped.append(f"{field} {power:.0f} W")
             reading = reading._replace(**{field: None})  # type: ignore[arg-type]
             if field != "load_w":  # the sums that used it are as wrong as it is

@@ -64,19 +64,28 @@ class Polling:
             for rows, is_slow in ((fast, False), (slow, True))
             for block in plan([row for row in rows if row not in self.missing], self._cost, self._vendor)
         ]
+        self._essential_first()
+
+    def _essential_first(self) -> None:
+        self.slots.sort(key=lambda slot: not slot.essential)
 
     def due(self, now: float) -> List[Slot]:
         """Return the slots to ask for in the cycle that starts now, essential ones first."""
         late = [slot for slot in self.slots if not slot.slow or now - slot.asked_at >= SLOW_S]
-        late.sort(key=lambda slot: (not slot.essential, slot.asked_at))
         if len(late) > self._budget:
-            if self._budget == 1:  # one request a cycle: the others take their turn, then back to the first
-                turns = [slot for slot in late if not slot.essential and now - slot.asked_at >= TURN_S - 0.5]
-                late = late if late[0].asked_at == NEVER else turns[:1] or late
-            late = late[:self._budget]
+            late = self._chosen(late, now)
         for slot in late:
             slot.asked_at = now
         return late
+
+    def _chosen(self, late: List[Slot], now: float) -> List[Slot]:
+        """Pick what fits into the budget: the essential ones, then whoever has waited longest."""
+        late.sort(key=lambda slot: (not slot.essential, slot.asked_at))
+        if self._budget == 1 and late[0].asked_at != NEVER:
+            # One request a cycle: the others take their turn, then back to the first.
+            turns = [slot for slot in late if not slot.essential and now - slot.asked_at >= TURN_S - 0.5]
+            late = turns[:1] or late
+        return late[:self._budget]
 
     def rejected(self, refused: Slot, now: float) -> None:
         """Take note that the block of a slot was answered with "illegal address": split it, or its row is missing."""
@@ -89,6 +98,7 @@ class Polling:
             return
         for half in halves(block):
             self.slots.append(Slot(half, self._is_essential(half), refused.slow, self._role_of))
+        self._essential_first()
 
     def _is_essential(self, block: Block) -> bool:
         return any(self._role_of[row] in ESSENTIAL for row in block.rows)

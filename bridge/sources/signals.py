@@ -42,8 +42,8 @@ def reading_from(values: Mapping[str, Any], moment: Moment) -> Reading:
     load = house_load(values, grid_w)
     extras: Dict[str, Any] = {name: values[name] for name in EXTRAS if name in values}
     pv_w = total_pv(values.get("pv_w"), third_party_w)
-    if None not in (pv_w, grid_w, load.load_w) and not load.derived:
-        extras["battery_derived_w"] = pv_w + grid_w - load.load_w  # type: ignore[operator]
+    if load.balance_w is not None and pv_w is not None and grid_w is not None and load.load_w is not None:
+        extras["battery_derived_w"] = pv_w + grid_w - load.load_w
     return Reading(
         moment.at, moment.mono, moment.source,
         pv_w=pv_w, soc_pct=values.get("soc_pct"), battery_w=values.get("battery_w"),

@@ -122,7 +122,7 @@ def test_a_device_that_is_silent_is_one_line(capsys):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         code, _, errors = run(capsys, "test", "--shelly-host", f"127.0.0.1:{deaf.getsockname()[1]}",
                               "--shelly-transport", "http")
-    assert code == 5 and len(errors) == 1 and "no full answer" in errors[0]
+    assert code == 5 and len(errors) == 1 and "no answer in time" in errors[0]
 
 
 def test_a_wrong_password_is_one_line_without_it(capsys, tmp_path):
