@@ -1,4 +1,4 @@
-"""Find the Sigenergy plant and the Shellys of the house: what this machine knows first, then a few questions."""
+"""Find the plant and the Shellys of the house: what this machine knows first, then a few questions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import sys
 from typing import Any, Dict, List, Set
 
 from bridge.clock import Clock
-from bridge.commands.install import confirm, secret_names
 from bridge.config import Settings
-from bridge.control.discovery import HTTP_PORT, Plant, found_settings, plant_choice, shelly_choice, warnings
-from bridge.control.discovery_report import data, lines, newcomer, plant_text, shelly_data
-from bridge.control.settings_text import shown_changes, with_settings
+from bridge.control.discovery import HTTP_PORT, found_settings, plant_choice, shelly_choice, warnings
+from bridge.control.discovery_report import data, lines, new_plant, newcomer, shelly_data
+from bridge.control.settings_text import secret_names, shown_changes, with_settings
 from bridge.errors import EXIT_OK, EXIT_PLANT, BridgeError, ConfigError, LinkError
 from bridge.link.dial import split_host
 from bridge.link.host import replace_file
 from bridge.link.neighbours import ARP_FILE, LEASE_FILES, Neighbourhood, ip_neigh, is_home_address
 from bridge.link.sweep import MOST_HOSTS, hosts_of, near, own_address
 from bridge.service import stop_on_signals
+from bridge.settings import SETTINGS
 from bridge.sources.search import Search, Ways, real_ways
 from bridge.uci import looks_like_uci
 from bridge.wiring import offset, vendor
@@ -46,7 +46,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
                         help="DHCP leases to read instead of this machine's tables")
     parser.add_argument("--neighbour-file", metavar="FILE", help="a copy of /proc/net/arp to read instead")
     parser.add_argument("--no-mdns", action="store_true", help="do not ask by multicast")
-    parser.add_argument("--shelly-port", type=int, default=HTTP_PORT, metavar="N", help="port of the Shellys (80)")
+    parser.add_argument("--shelly-port", type=int, default=HTTP_PORT, metavar="N",
+                        help="port of the Shellys (80)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -62,8 +63,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     search.look(hosts)
     browser = None if args.no_mdns else _browser(args)
     try:
-        browser = _listen(search, browser, notes)
+        browser = _listen(search, browser, notes if hosts else [])  # a router knows its Shellys without mDNS
         progress.done(search)
+        if not (search.plants or hosts or args.json):
+            notes.append("no plant was found; --sweep asks every address of the network")
         _report(args, search, notes)
         if args.write_config:
             _write(args, settings, search)
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 class Progress:
-    """Tells on standard error how far the search is: one line rewritten on a terminal, else one now and then."""
+    """Tells on standard error how far the search is: one line on a terminal, else one now and then."""
 
     def __init__(self, clock: Clock) -> None:
         self.quiet = False
@@ -158,8 +161,6 @@ def _listen(search: Search, browser: Any, notes: List[str]) -> Any:
 
 
 def _report(args: argparse.Namespace, search: Search, notes: List[str]) -> None:
-    if not search.plants and not args.sweep and not args.json:
-        notes.append("no plant was found; --sweep asks every address of the network")
     parts = (search.plants, search.shellys, warnings(search.plants), notes, own_address)
     if args.json:
         print(json.dumps(data(*parts)), flush=True)
@@ -183,14 +184,13 @@ def _watch(args: argparse.Namespace, search: Search, browser: Any, clock: Clock,
         for each in search.shellys:
             _announce(args, known, each.mac, each.ip, newcomer(each), shelly_data(each))
         for plant in search.plants:
-            _announce(args, known, plant.mac, plant.ip, _plant_line(plant), {"ip": plant.ip, "mac": plant.mac})
+            fields = {"ip": plant.ip, "mac": plant.mac}
+            _announce(args, known, plant.mac, plant.ip, new_plant(plant, own_address(plant.ip)), fields)
 
 
-def _plant_line(plant: Plant) -> str:
-    return f"new Sigenergy device at {plant.ip} {plant.mac}: {plant_text(plant, own_address(plant.ip))}"
-
-
-def _announce(args: argparse.Namespace, known: Set[str], mac: str, ip: str, text: str, fields: Dict[str, Any]) -> None:
+def _announce(
+    args: argparse.Namespace, known: Set[str], mac: str, ip: str, text: str, fields: Dict[str, Any],
+) -> None:
     if (mac or ip) in known or ip in known:
         return
     known.add(mac or ip)
@@ -212,12 +212,12 @@ def _write(args: argparse.Namespace, settings: Settings, search: Search) -> None
     if after == before:
         sys.stderr.write(f"{path} has all of this already\n")
         return
-    for line in shown_changes(before, after, path, secret_names()):
+    for line in shown_changes(before, after, path, secret_names(SETTINGS)):
         sys.stderr.write(f"{line}\n")
     if args.dry_run:
         return
     if before.strip():
-        confirm(args.yes, f"discover --write-config {path}", "Make these changes?")
+        _allowed(args, path)
     try:
         replace_file(path, after.encode(), 0o600)
     except OSError as error:
@@ -225,8 +225,16 @@ def _write(args: argparse.Namespace, settings: Settings, search: Search) -> None
     sys.stderr.write(f"{path} is written\n")
 
 
+def _allowed(args: argparse.Namespace, path: str) -> None:
+    """Raise ConfigError unless a file that is there may be changed."""
+    if not (args.yes or sys.stdin.isatty()):
+        raise ConfigError(f"discover --write-config {path}: is there already; to change it add --yes")
+    if not args.yes and input("Make these changes? [Y/n] ").strip().lower() not in ("", "y", "yes"):
+        raise ConfigError(f"discover --write-config {path}: nothing was written")
+
+
 def _changes(args: argparse.Namespace, settings: Settings, search: Search) -> Dict[str, str]:
-    """Return the settings that what was found stands for; raises ConfigError where the owner has to choose."""
+    """Return the settings for what was found; raises ConfigError where the owner has to choose."""
 
     def wish(key: str) -> str:
         given = settings[key] if settings.where(key).startswith("flag") else ""

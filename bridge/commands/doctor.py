@@ -162,7 +162,7 @@ class Doctor:
         return _judged(seen)
 
     def _serial(self) -> List[Finding]:
-        if self._bridge.reads_plant:
+        if self._bridge.reads_plant or not has("serial"):
             return []  # listening would take the running bridge's answers away
         exam, until = self._line()
         seen = exam.examine()

@@ -23,7 +23,7 @@ from bridge.control.installed import (
     record_from,
     with_change,
 )
-from bridge.control.settings_text import shown_changes, with_settings
+from bridge.control.settings_text import secret_names, shown_changes, with_settings
 from bridge.errors import EXIT_OK, ConfigError
 from bridge.link.host import Host, fingerprint, init_files
 from bridge.settings import SETTINGS
@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
     parser.add_argument("--yes", action="store_true", help="ask nothing")
-    parser.add_argument("--root", default="", metavar="DIR", help="install into a system image mounted at DIR")
+    parser.add_argument("--root", default="", metavar="DIR", help="install into a system image at DIR")
     parser.add_argument("--program", metavar="FILE", help="what the service starts (default: this program)")
 
 
@@ -65,10 +65,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if plan.refusals:
         raise ConfigError(f"install: {'; '.join(plan.refusals)}")
     if before and before != config:
-        print("\n".join(shown_changes(before, config, CONFIG, secret_names())))
+        print("\n".join(shown_changes(before, config, CONFIG, secret_names(SETTINGS))))
     if args.dry_run:
         tell(plan, "would ")
         return EXIT_OK
+    if not args.yes:
+        tell(plan, "will ")
     confirm(args.yes, "install", "Set the service up?")
     _carry_out(host, state, record, machine, plan)
     print(f"done; settings: {CONFIG}, log: journalctl -u sigen-bridge, remove: sudo sigen-bridge uninstall")
@@ -86,8 +88,8 @@ def check_machine(host: Host, verb: str, dry_run: bool) -> None:
     """Raise ConfigError, saying what to do instead, on a machine where this cannot work."""
     if host.exists("/etc/openwrt_release"):
         raise ConfigError(f"{verb}: {ON_OPENWRT}")
-    there = host.exists("/run/systemd/system") if host.live else host.exists("/usr/lib/systemd", "/lib/systemd")
-    if not there:
+    signs = ("/run/systemd/system",) if host.live else ("/usr/lib/systemd", "/lib/systemd")
+    if not host.exists(*signs):
         raise ConfigError(f"{verb}: {NO_SYSTEMD}")
     if host.live and not dry_run and not host.privileged:
         raise ConfigError(f"{verb}: this needs root: sudo sigen-bridge {verb}")
@@ -114,7 +116,7 @@ def look(host: Host) -> Machine:
 def save_record(state: StateDir, record: Record) -> None:
     """Write the record; raises ConfigError when that fails, since nothing may be made that it misses."""
     if not state.save(RECORD, content_of(record), durable=True):
-        raise ConfigError(f"{state.path}: cannot be written, so nothing was done; is the disk full or read-only?")
+        raise ConfigError(f"{state.path}: cannot be written; is the disk full or read-only?")
 
 
 def tell(plan: Plan, would: str = "") -> None:
@@ -130,14 +132,9 @@ def confirm(yes: bool, verb: str, question: str) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ConfigError(f"{verb}: nobody is there to be asked; add --yes, or --dry-run to see what it would do")
+        raise ConfigError(f"{verb}: nobody is there to be asked; add --yes, or --dry-run to see it first")
     if input(f"{question} [Y/n] ").strip().lower() not in ("", "y", "yes"):
         raise ConfigError(f"{verb}: nothing was done")
-
-
-def secret_names() -> "list[str]":
-    """Return the names, without section, of the settings whose values are not shown."""
-    return sorted({row.key.partition(".")[2] for row in SETTINGS if row.secret})
 
 
 def _carry_out(host: Host, state: StateDir, record: Record, machine: Machine, plan: Plan) -> None:
@@ -164,12 +161,13 @@ def _program(host: Host, wanted: Optional[str]) -> str:
         os.path.join(os.path.dirname(sys.executable), "sigen-bridge"), "/usr/bin/sigen-bridge",
     ]
     for place in places:
-        if place and place != LINK and host.exists(place):
+        if place and host.exists(place) and not (place == LINK and os.path.islink(host.where(LINK))):
             reason = hidden_program(place)
             if reason:
                 raise ConfigError(f"install: {reason}")
             return place
-    raise ConfigError(f"install: {wanted or 'the program'} is not there to be started; name it with --program FILE")
+    what = wanted or "the program"
+    raise ConfigError(f"install: {what} is not there to be started; name it with --program FILE")
 
 
 def _answers(args: argparse.Namespace, settings: Settings, host: Host) -> Dict[str, str]:
@@ -191,9 +189,10 @@ def _config(host: Host, answers: Mapping[str, str]) -> "tuple[str, str]":
     """Return the settings file as it is (empty when there is none) and as it shall be."""
     present = host.read(CONFIG)
     before = present.decode("utf-8", "replace") if present is not None else ""
+    if before and not answers:
+        return before, before
     try:
-        return before, with_settings(before or init_files("conf")[EXAMPLE], answers) if answers or not before \
-            else before
+        return before, with_settings(before or init_files("conf")[EXAMPLE], answers)
     except ValueError as error:
         raise ConfigError(f"install: {error}") from None
 

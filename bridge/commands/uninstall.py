@@ -25,7 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument("--dry-run", action="store_true", help="say what would be removed and remove nothing")
     parser.add_argument("--yes", action="store_true", help="ask nothing")
-    parser.add_argument("--purge", action="store_true", help="also changed settings and what the bridge remembered")
+    parser.add_argument("--purge", action="store_true",
+                        help="also changed settings and what the bridge remembered")
     parser.add_argument("--root", default="", metavar="DIR", help="remove from a system image mounted at DIR")
 
 
@@ -35,13 +36,16 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     check_machine(host, "uninstall", args.dry_run)
     state, record = load_record(host)
     if record.empty:
-        print("nothing to remove: install has made nothing here (a package goes with: sudo apt remove sigen-bridge)")
+        print("nothing to remove: install has made nothing here"
+              " (a package goes with: sudo apt remove sigen-bridge)")
         return EXIT_OK
     remembered = [name for name in host.entries(STATE_DIR) if name != RECORD]
     plan = plan_uninstall(look(host), record, remembered, args.purge)
     if args.dry_run:
         tell(plan, "would ")
         return EXIT_OK
+    if not args.yes:
+        tell(plan, "will ")
     confirm(args.yes, "uninstall", "Stop the service and remove it?")
     for change in plan.changes:
         host.apply(change)

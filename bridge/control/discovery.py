@@ -103,7 +103,8 @@ def one_per_mac(seen: Iterable[Seen]) -> List[Seen]:
             found.append(lease)
         else:
             here = next((entry for entry in present if entry.ip == lease.ip), present[0])
-            found.append(here._replace(hostname=lease.hostname, by="lease" if here.ip == lease.ip else here.by))
+            by = "lease" if here.ip == lease.ip else here.by
+            found.append(here._replace(hostname=lease.hostname, by=by))
     return found
 
 
@@ -193,7 +194,8 @@ def shelly_choice(shellys: Sequence[Shelly], wish: str, configured: str) -> Tupl
         chosen = [each for each in shellys if each.ip == wish]
         return (chosen[0], "") if chosen else (None, f"there is no Shelly at {wish}")
     kept = [each for each in shellys if configured and configured in (each.ip, each.mac)]
-    usable = kept or [each for each in shellys if each.able and (each.free is None or each.free >= FIVE_NUMBERS)]
+    roomy = [each for each in shellys if each.able and (each.free is None or each.free >= FIVE_NUMBERS)]
+    usable = kept or roomy
     if len(usable) > 1:
         names = ", ".join(f"{each.name} {each.ip}" for each in usable[:NAMED_AT_MOST])
         more = f" and {len(usable) - NAMED_AT_MOST} more" if len(usable) > NAMED_AT_MOST else ""

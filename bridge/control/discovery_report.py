@@ -47,7 +47,8 @@ def shelly_text(shelly: Shelly) -> str:
 def table(rows: Sequence[Sequence[str]]) -> List[str]:
     """Return rows as aligned lines; the last column is not padded."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]) - 1)] if rows else []
-    return ["  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]) for row in rows]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths)] for row in rows]
+    return ["  " + "  ".join([*cells, row[-1]]) for cells, row in zip(padded, rows)]
 
 
 def lines(plants: Sequence[Plant], shellys: Sequence[Shelly], warned: Sequence[str], notes: Sequence[str],
@@ -79,8 +80,9 @@ def data(plants: Sequence[Plant], shellys: Sequence[Shelly], warned: Sequence[st
     return {
         "schema": 1,
         "plants": [{
-            "ip": plant.ip, "mac": plant.mac or None, "hostname": plant.hostname or None, "found_by": plant.by,
-            "sigenergy_mac": is_sigenergy(plant.mac), "state": plant.verdict.state if plant.verdict else None,
+            "ip": plant.ip, "mac": plant.mac or None, "hostname": plant.hostname or None,
+            "found_by": plant.by, "sigenergy_mac": is_sigenergy(plant.mac),
+            "state": plant.verdict.state if plant.verdict else None,
             "grid_import_w": plant.verdict.grid_w if plant.verdict else None,
             "text": plant_text(plant, own(plant.ip)), "own_address": own(plant.ip) or None,
         } for plant in plants],
@@ -97,6 +99,11 @@ def shelly_data(shelly: Shelly) -> Dict[str, Any]:
         "firmware": shelly.version or None, "password": shelly.auth,
         "virtual_components": shelly.able, "free_slots": shelly.free,
     }
+
+
+def new_plant(plant: Plant, own: str) -> str:
+    """Return the one line by which ``--watch`` announces a Sigenergy device."""
+    return f"new Sigenergy device at {plant.ip} {plant.mac}: {plant_text(plant, own)}"
 
 
 def newcomer(shelly: Shelly) -> str:

@@ -151,7 +151,7 @@ def _systemctl(machine: Machine, why: str, *words: str, may_fail: bool = False) 
 
 
 def plan_uninstall(machine: Machine, record: Record, remembered: Sequence[str], purge: bool) -> Plan:
-    """Return what takes away what install made; ``remembered`` are the files that the bridge left in STATE_DIR.
+    """Return what takes away what install made; ``remembered`` is what the bridge left in STATE_DIR.
 
     Files that were changed since stay unless ``purge``, and with them the user whose group may read them.
     """
@@ -162,7 +162,8 @@ def plan_uninstall(machine: Machine, record: Record, remembered: Sequence[str], 
         # The timer is the owner's to enable; one that is not enabled is no reason to stop here.
         changes.append(_systemctl(machine, "stop the tariff timer", "disable", *now, TIMER, may_fail=True))
         changes.append(_systemctl(machine, "stop the service", "disable", *now, SERVICE))
-    kept = [path for path, ours in record.files.items() if not purge and machine.files.get(path, ours) != ours]
+    changed = [path for path, ours in record.files.items() if machine.files.get(path, ours) != ours]
+    kept = [] if purge else changed
     notes += [f"{path} was changed since and stays; --purge removes it too" for path in kept]
     changes += [Change("remove", path, f"remove {path}") for path in record.files if path not in kept]
     if record.link:
@@ -173,7 +174,8 @@ def plan_uninstall(machine: Machine, record: Record, remembered: Sequence[str], 
         notes.append(f"{STATE_DIR} holds what the bridge remembered and stays; --purge removes it too")
     changes += [
         Change("rmtree" if purge and path == CONFIG_DIR else "rmdir", path, f"remove {path}")
-        for path in record.directories if path != STATE_DIR and not any(each.startswith(path) for each in kept)
+        for path in record.directories
+        if path != STATE_DIR and not any(each.startswith(path) for each in kept)
     ]
     if kept or (remembered and not purge):
         return Plan(tuple(changes), (), tuple(notes))

@@ -70,7 +70,7 @@ def content_of(record: Record) -> Dict[str, Any]:
 
 
 def with_change(record: Record, change: Change, foreign: bool) -> Record:
-    """Return the record with what ``change`` is about to make; ``foreign`` is True for somebody else's file."""
+    """Return the record with what ``change`` will make; ``foreign`` is True for somebody else's file."""
     if change.kind == "file" and not foreign:
         return record._replace(files={**record.files, change.path: fingerprint(change.content)})
     if change.kind == "directory" and change.path not in record.directories:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
 HIDDEN = "(not shown)"
 
@@ -22,7 +22,7 @@ class _Form(NamedTuple):
 
 
 def with_settings(content: str, changes: Mapping[str, str], uci: bool = False) -> str:
-    """Return ``content`` with each "section.name" of ``changes`` set; raises ValueError for a value of two lines."""
+    """Return ``content`` with each "section.name" of ``changes`` set; raises ValueError for two lines."""
     form = UCI if uci else INI
     lines = content.splitlines()
     for key, value in changes.items():
@@ -36,7 +36,8 @@ def with_settings(content: str, changes: Mapping[str, str], uci: bool = False) -
 def _set(lines: List[str], form: _Form, section: str, name: str, value: str) -> List[str]:
     option = re.compile(form.option.format(name=re.escape(name)))
     wanted = form.line(name, value)
-    place: Optional[int] = None  # an active line wins over a comment
+    place: Optional[int] = None
+    active = False  # an active line wins over a comment
     end: Optional[int] = None
     current: Optional[str] = None
     for index, line in enumerate(lines):
@@ -48,8 +49,8 @@ def _set(lines: List[str], form: _Form, section: str, name: str, value: str) -> 
         if line.strip():
             end = index + 1
         match = option.match(line)
-        if match and (place is None or (not match["comment"] and option.match(lines[place])["comment"])):  # type: ignore[index]
-            place = index
+        if match and (place is None or (not active and not match["comment"])):
+            place, active = index, not match["comment"]
     if place is not None:
         return [*lines[:place], wanted, *lines[place + 1:]]
     if end is not None:
@@ -85,6 +86,11 @@ INI = _Form(_ini_section, lambda section: f"[{section}]", _ini_line,
             r"\s*(?P<comment>[#;]?)\s*{name}\s*=")
 UCI = _Form(_uci_section, lambda section: f"config {section} '{section}'", _uci_line,
             r"\s*(?P<comment>#?)\s*option\s+['\"]?{name}['\"]?\s")
+
+
+def secret_names(rows: Iterable[Any]) -> List[str]:
+    """Return the names, without section, of those settings (rows of bridge.settings) that are secrets."""
+    return sorted({row.key.partition(".")[2] for row in rows if row.secret})
 
 
 def shown_changes(before: str, after: str, path: str, secret_names: Iterable[str]) -> List[str]:

@@ -80,7 +80,7 @@ def init_files(kind: str) -> Dict[str, str]:
 
 
 def replace_file(path: str, content: bytes, mode: int, owner: Optional[Tuple[int, int]] = None) -> None:
-    """Replace a file whole; one that exists keeps its mode and owner unless ``owner`` is given. Raises OSError."""
+    """Replace a file whole; an old one passes on mode and owner unless ``owner`` is given. Raises OSError."""
     target = os.path.realpath(path)
     if os.path.exists(target) and owner is None:
         known = os.stat(target)
@@ -139,11 +139,12 @@ class Host:
             return []
 
     def apply(self, change: Change) -> None:
-        """Make one change; one that is made already is no error. Raises ConfigError when it cannot be made."""
+        """Make one change, which may be made already. Raises ConfigError when it cannot be made."""
         try:
             makers = {
-                "directory": self._make_directory, "file": self._write, "link": self._link, "run": self._start,
-                "remove": self._remove, "rmdir": self._remove_directory, "rmtree": self._remove_tree,
+                "directory": self._make_directory, "file": self._write, "link": self._link,
+                "run": self._start, "remove": self._remove, "rmdir": self._remove_directory,
+                "rmtree": self._remove_tree,
             }
             makers[change.kind](change)
         except OSError as error:
@@ -174,8 +175,8 @@ class Host:
         if code != 0 and not change.may_fail:
             last = " ".join(said.split())[-300:]
             raise ConfigError(
-                f"{' '.join(change.argv)}: exit code {code} ({last or 'it said nothing'}); what was done so far"
-                " stays, and running this again goes on from there"
+                f"{' '.join(change.argv)}: exit code {code} ({last or 'it said nothing'}); what was done"
+                " so far stays, and running this again goes on from there"
             )
 
     def _remove(self, change: Change) -> None:

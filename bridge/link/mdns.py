@@ -92,10 +92,11 @@ class Browser:
                 self._zeroconf = zeroconf.Zeroconf(interfaces=choice, ip_version=zeroconf.IPVersion.V4Only)
             while self._browsers:
                 self._browsers.pop().cancel()
-            # A fresh browser asks at once and again after 1, 2, 4 s, and tells what it knows already. Answers to
-            # all (QM): one to us alone would end up at another program on port 5353, such as avahi.
+            # A fresh browser asks at once and again after 1, 2, 4 s, and tells what it knows already.
+            # Answers to all (QM): one to us alone may end up at another program on 5353, such as avahi.
             self._browsers.append(zeroconf.ServiceBrowser(
-                self._zeroconf, [SHELLY, HTTP], handlers=[self._heard], question_type=zeroconf.DNSQuestionType.QM,
+                self._zeroconf, [SHELLY, HTTP], handlers=[self._heard],
+                question_type=zeroconf.DNSQuestionType.QM,
             ))
         except OSError as error:
             self.close()

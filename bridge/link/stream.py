@@ -46,15 +46,18 @@ class Stream:
     def take(self, count: int) -> bytes:
         """Return exactly ``count`` bytes; raises LinkError, LinkTimeout, Closed."""
         at = self._at
-        end = at + count
-        while end > len(self._buffer):
+        self._at = end = at + count
+        taken = self._buffer[at:end]
+        if len(taken) == count:
+            return taken
+        self._at = at
+        while len(self._buffer) - self._at < count:
             if count > MAX_TAKE:
                 raise self._too_long()
-            self._buffer = self._buffer[at:] + self._read()
-            at, end = 0, count
+            self._buffer = self._buffer[self._at:] + self._read()
             self._at = 0
-        self._at = end
-        return self._buffer[at:end]
+        self._at = count
+        return self._buffer[:count]
 
     def until(self, mark: bytes) -> bytes:
         """Return everything up to and with the next ``mark``; raises LinkError, LinkTimeout, Closed."""

@@ -37,7 +37,9 @@ def hosts_of(subnets: Sequence[str]) -> List[str]:
         try:
             net = ipaddress.IPv4Network(text.strip(), strict=False)
         except ValueError as error:
-            raise ConfigError(f"subnet {text!r}: not an IPv4 network such as 192.168.1.0/24 ({error})") from None
+            raise ConfigError(
+                f"subnet {text!r}: not an IPv4 network such as 192.168.1.0/24 ({error})"
+            ) from None
         if not (is_home_address(str(net.network_address)) and is_home_address(str(net.broadcast_address))):
             raise ConfigError(
                 f"subnet {text}: not a home network (10.x, 172.16-31.x, 192.168.x); nothing else is swept"
@@ -50,7 +52,8 @@ def hosts_of(subnets: Sequence[str]) -> List[str]:
         hosts += [str(host) for host in net.hosts()]
     hosts = list(dict.fromkeys(hosts))
     if len(hosts) > MOST_HOSTS:
-        raise ConfigError(f"subnets: {len(hosts)} addresses, at most {MOST_HOSTS} are swept; take one at a time")
+        raise ConfigError(
+            f"subnets: {len(hosts)} addresses, at most {MOST_HOSTS} are swept; take one at a time")
     return hosts
 
 

@@ -95,7 +95,7 @@ class ShellyClient:
         Raises LinkError, AuthError, RateLimited, ConfigError; ShellyError for the wrong MAC or model.
         """
         self._digest.check()
-        if self._channel is not None and not self._ws_is_due():
+        if self._channel is not None and not (self.degraded and self._ws_is_due()):
             return False
         self.close()
         reason = "" if self._transport in ("http", "script") else self._open_ws()
@@ -142,7 +142,7 @@ class ShellyClient:
 
     def _ws_is_due(self) -> bool:
         """Say whether it is time to try the WebSocket again instead of the HTTP in use."""
-        return self.degraded and self.transport == "http" and self._clock.monotonic() >= self._ws_again_at
+        return self.transport == "http" and self._clock.monotonic() >= self._ws_again_at
 
     def _open_ws(self) -> str:
         """Try the WebSocket; without one return why, if another road may be tried."""

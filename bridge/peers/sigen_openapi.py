@@ -16,6 +16,7 @@ from bridge.link.cloud import CloudHttp, path_part
 from bridge.peers.envelope import EnvelopeError, text_of
 from bridge.peers.limiter import PATIENCE_S, Limiter
 from bridge.peers.sigen_board import BoardResult, board_result, is_ambiguous, proven, unproven
+from bridge.peers.sigen_calls import board_call, mode_calls, station_id
 from bridge.peers.sigen_codes import (
     ALREADY_OR_FORBIDDEN,
     MODES,
@@ -45,7 +46,6 @@ from bridge.peers.sigen_session import Credentials, Login, Session
 from bridge.peers.sigen_wire import Call, Wire
 from bridge.state import StateDir
 
-BATCH_MAX = 199  # the vendor allows fewer than 200 stations a request
 FLOW = "energyFlow"
 SPELLING_FILE = "openapi-spelling.json"
 PUT_SETTINGS, POST_SWITCH = "put-settings", "post-switch"
@@ -144,12 +144,7 @@ class OpenApi:
                 f"mode {number} ({mode_row(number).label}) cannot be set over the OpenAPI;"
                 f" use one of: {choices}"
             )
-        body = {"systemId": station, "energyStorageOperationMode": number}
-        put, post = "/openapi/instruction/settings", "/openapi/system/operationMode/switch"
-        calls = {
-            PUT_SETTINGS: Call("setMode", "PUT", put, station, 0.0, body=body),
-            POST_SWITCH: Call("switchMode", "POST", post, station, 0.0, body=body),
-        }
+        calls = dict(zip((PUT_SETTINGS, POST_SWITCH), mode_calls(station, number)))
         remembered = self._remembered()
         used = remembered if remembered in calls else PUT_SETTINGS
         try:
@@ -177,11 +172,10 @@ class OpenApi:
         self._http.close()
 
     def _board(self, verb: str, system_ids: Sequence[str], wanted: bool) -> List[BoardResult]:
-        stations = [self._station(one) for one in dict.fromkeys(system_ids)]
-        if not 0 < len(stations) <= BATCH_MAX:
-            raise ConfigError(f"{verb}: give 1 to {BATCH_MAX} system ids, not {len(stations)}")
+        call = board_call(verb, system_ids)
+        stations = call.body
         try:
-            content = self._ask(Call(verb, "POST", f"/openapi/board/{verb}", period_s=0.0, body=stations))
+            content = self._ask(call)
             answers = {text_of(row.get("systemId")): row for row in rows_of(content) or ()}
         except ApiRejected as error:
             if error.code not in (ALREADY_OR_FORBIDDEN, PENDING_APPROVAL):
@@ -197,13 +191,7 @@ class OpenApi:
         return [proven(one, listed, wanted) for one in results]
 
     def _station(self, system_id: Optional[str]) -> str:
-        station = (system_id or self._system_id or "").strip()
-        if not station or not station.isascii() or not station.isprintable() or " " in station:
-            raise ConfigError(
-                "set cloud.system_id: letters and digits, listed by 'sigen-bridge cloud systems' and shown in"
-                " the developer portal; it is not the 14-digit station number of the app"
-            )
-        return station
+        return station_id(system_id or self._system_id or "")
 
     def _remembered(self) -> Optional[str]:
         content = self._state.load(SPELLING_FILE)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import base64
 import sys
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Optional
+from typing import Any, Optional
 
 from bridge.errors import ConfigError
 
 KEY = b"sigensigensigenp"  # key and initialisation vector alike; six public clients agree
 BLOCK_BYTES = 16
+PACKAGES = ("Crypto", "Cryptodome")  # pycryptodome's own name, and Debian's
 
 
 def available() -> bool:
     """Say whether the package that encodes is installed; imports nothing."""
-    return find_spec("Crypto") is not None
+    return any(find_spec(name) is not None for name in PACKAGES)
 
 
 def encode(password: str) -> str:
@@ -27,17 +29,23 @@ def encode(password: str) -> str:
 
     Raises ConfigError where pycryptodome is not installed.
     """
-    try:
-        from Crypto.Cipher import AES
-    except ImportError:
-        raise ConfigError(
-            "encoding the password needs the Python package pycryptodome, which is not installed; install it"
-            " with: pip install pycryptodome, or encode it on another machine and set cloud.password_encoded"
-        ) from None
+    aes = _aes()
     plain = password.encode("utf-8")
     missing = BLOCK_BYTES - len(plain) % BLOCK_BYTES
-    cipher = AES.new(KEY, AES.MODE_CBC, KEY)
+    cipher = aes.new(KEY, aes.MODE_CBC, KEY)
     return base64.b64encode(cipher.encrypt(plain + bytes([missing]) * missing)).decode("ascii")
+
+
+def _aes() -> Any:
+    for name in PACKAGES:
+        try:
+            return import_module(f"{name}.Cipher.AES")
+        except ImportError:
+            continue
+    raise ConfigError(
+        "encoding the password needs the Python package pycryptodome, which is not installed; install it"
+        " with: pip install pycryptodome, or encode it on another machine and set cloud.password_encoded"
+    )
 
 
 def read_password(path: Optional[str]) -> str:

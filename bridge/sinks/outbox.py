@@ -48,7 +48,9 @@ class Outbox:
         self._faults = fault_log
         self._slot: Optional[Reading] = None
         self._closing = False
-        self._changed = threading.Condition(threading.Lock())
+        self._mutex = threading.Lock()
+        self._news = threading.Lock()  # free while there is something to do: a third of a Condition's work
+        self._news.acquire()
         self._thread: Optional[threading.Thread] = None
 
     @property
@@ -67,23 +69,23 @@ class Outbox:
 
     def offer(self, reading: Reading) -> None:
         """Leave the newest reading to be written; an older one that waits is dropped."""
-        with self._changed:
+        with self._mutex:
             if self._closing:
                 return
             self.offered += 1
             if self._slot is not None:
                 self.dropped += 1
             self._slot = reading
-            self._changed.notify()
+            self._wake()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"outbox-{self.sink.name}", daemon=True)
             self._thread.start()
 
     def close(self, timeout_s: float) -> bool:
         """Write what waits, then close the sink; False when that took longer than ``timeout_s``."""
-        with self._changed:
+        with self._mutex:
             self._closing = True
-            self._changed.notify()
+            self._wake()
         if self._thread is None:
             self._close_sink()
             return True
@@ -100,11 +102,19 @@ class Outbox:
 
     def _take(self) -> Optional[Reading]:
         """Wait for a reading; None when the outbox is closed and empty."""
-        with self._changed:
-            while self._slot is None and not self._closing:
-                self._changed.wait(IDLE_WAIT_S)
-            reading, self._slot = self._slot, None
-            return reading
+        while True:
+            self._news.acquire(timeout=IDLE_WAIT_S)
+            with self._mutex:
+                reading, self._slot = self._slot, None
+                if reading is not None and self._closing:
+                    self._wake()  # come back to find the outbox closed and empty
+                if reading is not None or self._closing:
+                    return reading
+
+    def _wake(self) -> None:
+        """Tell the thread that there is something to do; call it with the mutex held."""
+        if self._news.locked():
+            self._news.release()
 
     def _deliver(self, reading: Reading) -> None:
         try:

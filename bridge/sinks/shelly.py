@@ -187,7 +187,7 @@ class ShellySink:
         if reading.valid:
             for number, shown in display_values(reading, self._first_id).items():
                 cell = self._numbers[number]
-                if shown is None or not cell.ours:
+                if shown is None or not cell.ours or (shown == cell.on_device and not all_again):
                     continue
                 if not cell.lo <= shown <= cell.hi:
                     shown, clamped = cell.clamped(shown)

@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Sequence, Set, Tuple
 
 from bridge.clock import Clock
-from bridge.control.discovery import Plant, Shelly, from_http, from_mdns, from_table, is_sigenergy, plants_in, union
+from bridge.control.discovery import (
+    Plant,
+    Shelly,
+    from_http,
+    from_mdns,
+    from_table,
+    is_sigenergy,
+    plants_in,
+    union,
+)
 from bridge.link.lan import LanHttp
 from bridge.link.mdns import Announced
 from bridge.link.modbus import BuiltinLink
@@ -121,9 +130,12 @@ class Search:
         news = [ip for ip in dict.fromkeys(hosts) if self._is_new("shelly", f"{ip} {macs.get(ip, '')}")]
         if not news:
             return
-        told = each(news, self._ways.shelly, lambda done, total, found: self._tell("Shellys", done, total, found))
+        told = each(
+            news, self._ways.shelly,
+            lambda done, total, found: self._tell("Shellys", done, total, found),
+        )
         self._told += told
-        # One that calls itself a Shelly and does not answer yet may be starting; the others are not asked again.
+        # One that calls itself a Shelly and does not answer may be starting; the others are not asked again.
         hopeful = set(self._heard) | {seen.ip for seen in self._seen() if _named_shelly(seen)}
         for ip in hopeful.intersection(news) - {shelly.ip for shelly in told}:
             self._asked.discard(("shelly", f"{ip} {macs.get(ip, '')}"))
@@ -153,7 +165,9 @@ def _named_shelly(seen: Seen) -> bool:
     return seen.hostname.lower().startswith("shelly")
 
 
-def real_ways(clock: Clock, vendor: Vendor, unit: int, offset: int, plant_port: int, shelly_port: int) -> Ways:
+def real_ways(
+    clock: Clock, vendor: Vendor, unit: int, offset: int, plant_port: int, shelly_port: int,
+) -> Ways:
     """Return the ways that lead to real devices."""
 
     def ask_plant(ip: str) -> Verdict:

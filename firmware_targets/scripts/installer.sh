@@ -35,6 +35,7 @@ usage() {
 		  --yes             ask nothing
 		  --rs485           with RS485 (pymodbus, pyserial)
 		  --cloud           with the cloud side
+		  --tools           with discover, doctor and serial probe
 		  --all             with everything, simulators included
 		  --packages        get missing Python packages by opkg, apk or apt first (needs internet)
 		  --check           only say what is missing
@@ -72,6 +73,7 @@ arguments() {
 		--yes | -y) yes=yes ;;
 		--rs485) add_part sigen-bridge-rs485 ;;
 		--cloud) add_part sigen-bridge-cloud ;;
+		--tools) add_part sigen-bridge-tools ;;
 		--all) chosen="$PARTS" ;;
 		--packages) packages=yes ;;
 		--check) action=check ;;

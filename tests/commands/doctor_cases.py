@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 from bridge.clock import Clock, ManualClock
+from bridge.commands import doctor
 from bridge.commands.doctor import Doctor, text
 from bridge.config import load
 from bridge.link.httpd import Answer, HttpServer
@@ -26,12 +27,15 @@ from bridge.service import Service
 from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim, s3_components
 from bridge.sim.sigen_cloud import SigenCloudSim
-from bridge.sources import examine_data, examine_host, examine_serial
+from bridge.sources import examine_data, examine_host, examine_plant, examine_serial
 from bridge.wiring import feed, notifier, sinks
 from tests.serial_line import TO_ALL, TO_THREE, Talk
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "doctor"
 GATEWAY_MAC, INVERTER_MAC, PRINTER_MAC = "0c:47:a9:91:22:33", "bc:31:98:d4:55:66", "00:11:22:33:44:55"
+READ_ONLY = (
+    "Shelly.GetDeviceInfo", "Shelly.ListMethods", "Shelly.GetComponents", "Shelly.GetStatus", "Number.GetStatus",
+)
 CASES = {}
 
 
@@ -53,6 +57,8 @@ class World:
         self.stack, self.clock = stack, clock
         self.root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.usual_port, self.ask_cloud = 1, False
+        self.plants, self.shellys, self.bridged = [], [], False
+        self.patch(examine_plant, "PATIENCE_S", 1.0)
         self.settings = {
             "status-listen": f"127.0.0.1:{self.closed_port()}", "run-state-dir": str(self.root / "state"),
             "modbus-timeout-s": "0.25",
@@ -60,6 +66,7 @@ class World:
 
     def plant(self, **options):
         simulator = self.enter(PlantSim(self.clock, **{"scenario": "s3", **options}))
+        self.plants.append(simulator)
         if options.get("serial"):
             self.settings["serial"] = simulator.tty
         else:
@@ -68,6 +75,7 @@ class World:
 
     def shelly(self, **options):
         simulator = self.enter(ShellySim(self.clock, **{"components": s3_components(), **options}))
+        self.shellys.append(simulator)
         self.settings["shelly-host"] = simulator.address
         return simulator
 
@@ -82,7 +90,7 @@ class World:
 
     def bridge(self):
         """Run a bridge with the settings as they are now, and wait for its first cycle."""
-        clock = Clock()
+        clock, self.bridged = Clock(), True
         self.settings["status-listen"] = f"127.0.0.1:{self.closed_port()}"
         settings = self.loaded()
         service = Service(settings, clock, feed(settings, clock), sinks(settings, clock), notifier(settings))
@@ -182,6 +190,14 @@ class World:
     def examine(self):
         return Doctor(self.loaded(), self.clock, str(self.root), self.ask_cloud, self.usual_port).examine()
 
+    def writes(self):
+        """Return every request by which doctor would have changed something; a running bridge may write."""
+        asked = [f"plant function {each.function}" for plant in self.plants for each in plant.log
+                 if each.function not in (3, 4)]
+        if not self.bridged:
+            asked += [method for shelly in self.shellys for method in shelly.counters.rpc if method not in READ_ONLY]
+        return asked
+
     def normalised(self, report):
         """Take out what differs from run to run: directories, ports, terminals, Python's version."""
         report = report.replace(str(self.root), "ROOT")
@@ -189,19 +205,21 @@ class World:
             if given and given.startswith(("/dev/pts/", "/tmp/plant-")):
                 report = report.replace(given, "TTY")
         report = re.sub(r"/sys/class/tty/\w+/", "/sys/class/tty/TTY/", report)
-        report = re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT", report)
+        report = re.sub(r"(127\.0\.0\.\d):\d+", r"\1:PORT", report)
         report = re.sub(r"port = \d+", "port = PORT", re.sub(r"port \d+", "port PORT", report))
         report = re.sub(r"Python 3\.\d+", "Python 3.x", report)
         return re.sub(r"\d+ bytes|\d+\.\d s\b|version \d[\w.]*", lambda m: re.sub(r"\d[\w.]*", "N", m[0]), report)
 
 
 def run_case(code):
-    """Break the world as ``code`` says; returns (findings, normalised report)."""
+    """Break the world as ``code`` says and let doctor look; returns (findings, normalised report)."""
     build, _, clock = CASES[code]
     with contextlib.ExitStack() as stack:
         world = World(stack, clock())
         build(world)
         findings = world.examine()
+        assert world.writes() == []
+        assert sum(plant.counters.writes for plant in world.plants) == 0
         return findings, world.normalised(text(findings)) + "\n"
 
 
@@ -377,7 +395,9 @@ def not_on_the_allow_list(world):
 
 @case("plant_slow", clock=Clock)
 def a_slow_gateway(world):
-    world.healthy()[0].fault("delay", s=0.4)
+    short_waits(world)
+    world.patch(doctor, "PLANT_S", 3.0)
+    world.plant().fault("delay", s=0.4)
 
 
 @case("plant_not_modbus")
@@ -445,7 +465,7 @@ def a_bad_cable(world):
 
 @case("plant_idle_close", clock=Clock)
 def a_gateway_that_tidies_up(world):
-    world.healthy()[0].fault("idle_close", after_s=1.2)
+    world.plant().fault("idle_close", after_s=1.2)
 
 
 @case("plant_second")
@@ -857,7 +877,7 @@ def asked_a_minute_ago(world):
 @case("cloud_refused")
 def the_cloud_says_no(world):
     world.healthy()
-    world.cloud().fail("systems", "code", times=0, code=1104)
+    world.cloud().fail("system", "code", times=0, code=1111)
 
 
 @case("cloud_station")

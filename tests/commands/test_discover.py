@@ -161,10 +161,24 @@ def test_a_shelly_with_a_password_is_never_asked_for_more(bridge, plant, leases)
 def test_without_zeroconf_the_search_goes_on_and_says_so(bridge, router, tmp_path):
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "zeroconf.py").write_text("raise ImportError('hidden')\n")
-    done = bridge("discover", *router, env={"PYTHONPATH": f"{tmp_path / 'hidden'}:{ROOT}"})
-    assert done.returncode == 0
-    assert "note: mDNS needs the package zeroconf" in done.stdout
-    assert "Kitchen board" in done.stdout
+    hidden = {"PYTHONPATH": f"{tmp_path / 'hidden'}:{ROOT}"}
+    known = bridge("discover", *router, env=hidden)
+    assert known.returncode == 0
+    assert "Kitchen board" in known.stdout
+    assert "mDNS" not in known.stdout  # the router knows its Shellys anyway
+    swept = bridge("discover", "--sweep", *router, env=hidden)
+    assert "note: mDNS needs the package zeroconf" in swept.stdout
+    assert "Kitchen board" in swept.stdout
+
+
+def test_nobody_found_is_told_with_the_next_thing_to_try(bridge, leases):
+    leases.write_text("")
+    known = bridge("discover", "--no-mdns", *HOME, "--lease-file", str(leases))
+    assert known.returncode == 3
+    assert "--sweep asks every address" in known.stdout
+    swept = bridge("discover", "--no-mdns", "--sweep", *HOME, "--lease-file", str(leases), "--port", "9",
+                   "--shelly-port", "9")
+    assert "--sweep" not in swept.stdout
 
 
 @pytest.mark.parametrize(("options", "why"), [

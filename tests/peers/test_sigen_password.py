@@ -28,6 +28,7 @@ def test_letters_outside_ascii_are_utf_8():
 def test_without_the_package_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "Crypto", None)
     monkeypatch.setitem(sys.modules, "Crypto.Cipher", None)
+    monkeypatch.setitem(sys.modules, "Crypto.Cipher.AES", None)
     with pytest.raises(ConfigError, match="pip install pycryptodome"):
         sigen_password.encode("pw")
 
