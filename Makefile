@@ -24,7 +24,8 @@ run: ## run the bridge: HOST=... SHELLY=... for real devices, without them simul
 	fi
 
 test: $(VENV)/.test ## run the tests; what needs a missing program is listed at the end
-	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+	$(BIN)/python -m pytest $(TESTS) -n 3 -m "not timing" $(ARGS)
+	$(BIN)/python -m pytest $(TESTS) -m timing $(ARGS)
 
 test-deps: ## install the Debian packages that some tests drive
 	apt-get update
@@ -37,7 +38,7 @@ check: $(VENV)/.test ## ruff, mypy, shellcheck, house rules
 	$(BIN)/python -m pytest tests/test_house.py
 
 matrix: ## run the tests on every Python from 3.9 to 3.14 that is here
-	PYTHON=$(PYTHON) sh tests/matrix.sh $(MATRIX)
+	@MATRIX_ARGS="$(MATRIX_ARGS)" sh tests/matrix.sh $(MATRIX)
 
 bench: $(VENV)/.test ## measure ours beside two baselines: memory, CPU, instructions, requests, start
 	$(BIN)/python -m tests.bench

@@ -13,7 +13,6 @@ from bridge.clock import ManualClock
 
 STRICT = os.environ.get("SIGEN_BRIDGE_TEST_STRICT") == "1"
 FIXTURES = Path(__file__).parent / "fixtures"
-_left_out = []
 
 
 def pytest_runtest_setup(item):
@@ -21,18 +20,21 @@ def pytest_runtest_setup(item):
     for mark in item.iter_markers("needs"):
         for tool in mark.args:
             if shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
-                _left_out.append(f"{item.nodeid}: needs {tool}")
                 if STRICT:
                     pytest.fail(f"needs {tool}, and nothing may be left out here")
                 pytest.skip(f"needs {tool}; make test-deps installs it")
 
 
 def pytest_terminal_summary(terminalreporter):
-    """List what was left out, and the remedy."""
-    if _left_out:
-        terminalreporter.section("left out")
-        for line in _left_out:
-            terminalreporter.line(line)
+    """List by name what was left out, with the reason and the remedy; also with tests run side by side."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped:
+        return
+    terminalreporter.section("left out")
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        terminalreporter.line(f"{report.nodeid}: {reason.replace('Skipped: ', '')}")
+    if any("make test-deps" in str(report.longrepr) for report in skipped):
         terminalreporter.line("remedy: make test-deps")
 
 

@@ -25,8 +25,7 @@ for version in "$@"; do
     }
     echo "Python $version: $("$env/bin/python" -c 'import importlib.metadata as m; print("pymodbus", m.version("pymodbus"))')"
     ran=$((ran + 1))
-    # shellcheck disable=SC2086  # arguments are meant to be split
-    "$env/bin/python" -m pytest tests ${MATRIX_ARGS:-} || failed="$failed $version"
+    eval "\"$env/bin/python\" -m pytest tests ${MATRIX_ARGS:-}" || failed="$failed $version"
 done
 [ "$ran" -gt 0 ] || { echo "no Python of the list is here"; exit 1; }
 [ -z "$failed" ] || { echo "failed on:$failed"; exit 1; }

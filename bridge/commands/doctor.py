@@ -159,7 +159,8 @@ class Doctor:
             link.close()
         if not self._bridge.snapshot.get("reason"):  # the bridge has seen more than one sample and is content
             seen = seen._replace(looks=tuple(look._replace(kind="", inverted=None) for look in seen.looks))
-        return _judged(seen)
+        answers = f"plant {link.wire.peer}: answers; asked once only, as the running bridge is reading it"
+        return [finding("plant_ok", answers), *_judged(seen)]
 
     def _serial(self) -> List[Finding]:
         if self._bridge.reads_plant or not has("serial"):

@@ -12,6 +12,7 @@ from bridge.errors import EXIT_OK, EXIT_SHELLY, BridgeError, ConfigError, Shelly
 from bridge.peers.shelly import ShellyClient
 from bridge.peers.shelly_components import Component, not_ours, read_components
 from bridge.sinks.display import DISPLAY
+from bridge.wiring import shelly_client
 
 HELP = "set the Shelly up (setup) or test writing to it (test)"
 
@@ -33,10 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Any) -> int:
     """Run one verb; whatever fails on the Shelly is exit code 5."""
     clock = Clock()
-    client = ShellyClient(
-        settings["shelly.host"], clock, settings["shelly.password"], settings["shelly.transport"],
-        settings["shelly.mac"],
-    )
+    client = shelly_client(settings, clock)
     try:
         client.open()
         if args.verb == "setup":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from typing import Any, Dict
 
 from bridge.errors import LinkError, LinkTimeout, PeerError
@@ -23,7 +24,7 @@ def get_json(address: str, path: str, timeout_s: float, token: str = "") -> Dict
         answer = connection.getresponse()
         body = answer.read(MAX_BODY)
     except OSError as error:
-        kind = LinkTimeout if isinstance(error, TimeoutError) else LinkError
+        kind = LinkTimeout if isinstance(error, socket.timeout) else LinkError  # TimeoutError only from 3.10 on
         raise kind(f"{address}: {error.strerror or error}") from error
     except http.client.HTTPException as error:
         raise PeerError(f"{address}: what answers there is not a bridge ({type(error).__name__})") from error

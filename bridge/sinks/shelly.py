@@ -11,7 +11,7 @@ import logging
 from typing import Any, List, Mapping, Optional, Protocol, Sequence
 
 from bridge.clock import Clock
-from bridge.errors import BridgeError, RateLimited, Rejected, ShellyError
+from bridge.errors import BridgeError, ConfigError, RateLimited, Rejected, ShellyError
 from bridge.model import Reading
 from bridge.peers.shelly_components import AFTER_BOOT, read_components
 from bridge.peers.shelly_rpc import News, Pair, Refusals
@@ -22,6 +22,7 @@ from bridge.sinks.shelly_pace import YOUNG_S, Pace, Patience
 VERIFY_PUSHED_S = 60.0  # over a WebSocket changes are pushed; this is for what a push does not tell
 VERIFY_POLLED_S = 10.0  # over HTTP a short reboot or another writer is seen only by asking
 VERIFY_TROUBLE_S = 1.5  # a component that was just lost may come back at once ...
+FRESHNESS_KINDS = ("text", "boolean")
 LASTING = (-103, -105, -109, 403, 404)  # ... because these refusals last until it changes
 
 
@@ -67,8 +68,11 @@ class ShellySink:
         self._cells = {cell.key: cell for cell in self._numbers.values()}
         self._flag_cell: Optional[Cell] = None
         if freshness:
+            kind, _, number_text = freshness.partition(":")
+            if kind not in FRESHNESS_KINDS or not number_text.isdigit():
+                raise ConfigError(f"shelly.freshness: {freshness!r} is not text:ID or boolean:ID")
             self._flag_cell = self._cells[freshness] = Cell(freshness, None, 0)
-            self._flag = Flag(self._flag_cell.kind)
+            self._flag = Flag(kind)
         self._pace = Pace()
         self._patience = Patience()
         self._synced = False
@@ -220,11 +224,3 @@ class ShellySink:
         if trouble is not None:
             raise trouble
         self._pace.good(now)
-
-
-def make_sink(settings: Any, client: Client, clock: Clock) -> ShellySink:
-    """Return the sink that the settings describe; does not connect."""
-    return ShellySink(
-        client, settings["shelly.first_id"], clock, settings["shelly.heartbeat_s"],
-        settings["shelly.deadband_w"], settings["shelly.freshness"] or None, settings["shelly.adopt"],
-    )

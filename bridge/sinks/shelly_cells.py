@@ -26,7 +26,6 @@ class Cell:
 
     def __init__(self, key: str, unit: Optional[str], deadband: float) -> None:
         self.key = key
-        self.kind = key.partition(":")[0]
         self.ours = False
         self.on_device: Optional[Value] = None
         self.shown: Any = None  # as last read

@@ -186,7 +186,7 @@ def _with_extra(
 def _alarms(samples: List[Sample], vendor: Vendor) -> List[str]:
     """Return the alarms in words; those of the meter are left to the role that carries them."""
     found: Dict[str, None] = {}
-    for sample in samples:
+    for sample in sorted(samples, key=lambda each: each.row.address):
         if not sample.row.means.startswith("alarm_") or not isinstance(sample.value, int):
             continue
         word = sample.value & ~METER_BITS if sample.row.name == vendor.roles.get("plant_alarm") else sample.value

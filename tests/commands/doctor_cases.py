@@ -208,7 +208,7 @@ class World:
         report = re.sub(r"(127\.0\.0\.\d):\d+", r"\1:PORT", report)
         report = re.sub(r"port = \d+", "port = PORT", re.sub(r"port \d+", "port PORT", report))
         report = re.sub(r"Python 3\.\d+", "Python 3.x", report)
-        return re.sub(r"\d+ bytes|\d+\.\d s\b|version \d[\w.]*", lambda m: re.sub(r"\d[\w.]*", "N", m[0]), report)
+        return re.sub(r"\d+ of \d+ questions|\d+ bytes|\d+\.\d s\b|version \d[\w.]*", lambda m: re.sub(r"\d[\w.]*", "N", m[0]), report)
 
 
 def run_case(code):

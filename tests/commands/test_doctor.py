@@ -99,4 +99,4 @@ def test_the_worst_home_is_through_within_20_s(bridge, plant, shelly, tmp_path):
     content = json.loads(done.stdout)
     assert content["took_s"] < ALL_S
     found = {each["code"] for each in content["findings"]}
-    assert {"plant_silent", "shelly_silent"} <= found
+    assert {"plant_silent", "shelly_failing"} <= found

@@ -14,6 +14,7 @@ from tests.commands.conftest import one_line, until
 from tests.commands.test_run import S3_SHOWN, devices, free_port, shown
 from tests.peers.cloud_bench import KEY, STATION
 
+pytestmark = pytest.mark.timing
 CLOUD_VALUES = (1000, 55.5, 400, -200, 400)  # pv, soc, battery, grid (+ import), load
 CLOUD_SHOWN = {200: 1000, 201: 55.5, 202: 400, 203: 200, 204: 400}
 

@@ -41,6 +41,7 @@ def test_run_shows_the_plant_on_the_shelly(bridge, plant, shelly, transport):
     assert len(err.strip().splitlines()) <= 2, err
 
 
+@pytest.mark.timing
 def test_run_ends_within_a_second_of_sigterm_and_of_ctrl_c(bridge, plant, shelly):
     for number in (signal.SIGTERM, signal.SIGINT):
         process = bridge.start("run", *devices(plant, shelly), "--status-listen", "off")
@@ -61,6 +62,7 @@ def test_cycles_end_the_run(bridge, plant):
     assert plant.counters.requests == 6
 
 
+@pytest.mark.timing
 def test_the_beat_is_steady_with_two_requests_one_connection_and_no_writes_to_disk(bridge, moving_plant, shelly):
     cycles = 8
     process = bridge.start("run", *devices(moving_plant, shelly), "--status-listen", f"127.0.0.1:{free_port()}")
@@ -76,6 +78,7 @@ def test_the_beat_is_steady_with_two_requests_one_connection_and_no_writes_to_di
     assert written == 0
 
 
+@pytest.mark.timing
 def test_every_set_of_five_is_of_one_tick(bridge, moving_plant, shelly):
     process = bridge.start("run", *devices(moving_plant, shelly), "--status-listen", "off")
     assert until(lambda: len(shelly.history) >= 20, 12)
@@ -129,6 +132,7 @@ def test_status_turns_stale_and_null_when_the_plant_is_gone(bridge, plant, shell
     assert len(err.strip().splitlines()) <= 4, err
 
 
+@pytest.mark.timing
 def test_a_dead_shelly_never_delays_a_reading(bridge, moving_plant, shelly):
     process = bridge.start("run", *devices(moving_plant, shelly), "--status-listen", "off")
     assert until(lambda: len(shelly.history) > 0)

@@ -123,6 +123,7 @@ def test_a_ping_is_answered_while_waiting(link, server):
     assert unmasked(server.peer.recv(4096)) == [(10, b"hello")]
 
 
+@pytest.mark.timing
 def test_draining_takes_what_is_there_and_does_not_wait(link, server):
     link.connect()
     assert list(link.drain()) == []
@@ -227,6 +228,7 @@ def test_an_upgrade_that_is_never_answered_is_given_up(clock):
             link.connect()
 
 
+@pytest.mark.timing
 def test_a_silent_peer_is_pinged_and_then_given_up(link, server, clock):
     link.connect()
     link.keep_alive()

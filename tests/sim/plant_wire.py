@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import select
 import socket
@@ -125,3 +126,9 @@ def rtu(unit, pdu):
     """Return an RTU frame."""
     body = bytes([unit]) + pdu
     return body + crc(body)
+
+
+def at_unit(client, unit):
+    """Return the keyword that names a unit to this version of pymodbus: ``slave`` up to 3.9, then ``device_id``."""
+    names = inspect.signature(client.read_input_registers).parameters
+    return {"device_id" if "device_id" in names else "slave": unit}

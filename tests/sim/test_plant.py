@@ -17,7 +17,7 @@ from bridge.errors import ConfigError
 from bridge.registers import decode, sigenergy, vendor_from
 from bridge.sim.home import HOUSE
 from bridge.sim.plant import PlantSim
-from tests.sim.plant_wire import PLANT, READ_GRID, Wire, read_pdu, s32, words
+from tests.sim.plant_wire import PLANT, READ_GRID, Wire, at_unit, read_pdu, s32, words
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 VENDOR = vendor_from(sigenergy)
@@ -75,15 +75,15 @@ def test_pymodbus_reads_writes_and_is_refused(clock):
         client = ModbusTcpClient("127.0.0.1", port=plant.port, timeout=2, retries=0)
         assert client.connect()
         try:
-            block = client.read_input_registers(30003, count=36, device_id=PLANT)
+            block = client.read_input_registers(30003, count=36, **at_unit(client, PLANT))
             assert block.registers[2:4] == [0x0000, 0x215C]
             assert block.registers[30014 - 30003] == 150
-            assert client.read_holding_registers(30005, count=2, device_id=PLANT).registers == [0, 0x215C]
-            assert client.read_input_registers(30284, count=2, device_id=PLANT).registers == [0, 0x2C4C]
-            assert client.read_input_registers(30500, count=15, device_id=1).registers[0] == 0x5369
-            assert not client.write_registers(40032, [0, 3000], device_id=PLANT).isError()
-            assert client.read_holding_registers(40032, count=2, device_id=PLANT).registers == [0, 3000]
-            assert client.read_input_registers(30287, count=1, device_id=PLANT).exception_code == 2
+            assert client.read_holding_registers(30005, count=2, **at_unit(client, PLANT)).registers == [0, 0x215C]
+            assert client.read_input_registers(30284, count=2, **at_unit(client, PLANT)).registers == [0, 0x2C4C]
+            assert client.read_input_registers(30500, count=15, **at_unit(client, 1)).registers[0] == 0x5369
+            assert not client.write_registers(40032, [0, 3000], **at_unit(client, PLANT)).isError()
+            assert client.read_holding_registers(40032, count=2, **at_unit(client, PLANT)).registers == [0, 3000]
+            assert client.read_input_registers(30287, count=1, **at_unit(client, PLANT)).exception_code == 2
         finally:
             client.close()
 

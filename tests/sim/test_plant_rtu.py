@@ -13,7 +13,7 @@ import pytest
 from bridge.clock import Clock
 from bridge.errors import ConfigError
 from bridge.sim.plant import PlantSim
-from tests.sim.plant_wire import READ_GRID, SerialWire, crc, read_pdu, rtu, words
+from tests.sim.plant_wire import READ_GRID, SerialWire, at_unit, crc, read_pdu, rtu, words
 
 BYTE_S = 10 / 38400
 SILENCE_S = 0.00175
@@ -102,11 +102,11 @@ def test_pymodbus_reads_and_writes_over_the_line(plant):
     assert client.connect()
     try:
         for _ in range(3):
-            block = client.read_input_registers(30003, count=36, device_id=1)
+            block = client.read_input_registers(30003, count=36, **at_unit(client, 1))
             assert block.registers[2:4] == [0, 8540]
-        assert not client.write_register(40031, 4, device_id=1).isError()
-        assert client.read_holding_registers(40031, count=1, device_id=1).registers == [4]
-        assert client.read_input_registers(30287, count=1, device_id=1).exception_code == 2
+        assert not client.write_register(40031, 4, **at_unit(client, 1)).isError()
+        assert client.read_holding_registers(40031, count=1, **at_unit(client, 1)).registers == [4]
+        assert client.read_input_registers(30287, count=1, **at_unit(client, 1)).exception_code == 2
     finally:
         client.close()
 

@@ -6,8 +6,10 @@ import copy
 
 import pytest
 
+from bridge.errors import ConfigError
 from bridge.model import invalid
 from bridge.sim.shelly import s3_components
+from bridge.sinks.shelly import ShellySink
 from bridge.sinks.shelly_pace import Pace, Patience
 from tests.sim.quickjs_runner import QuickJsRun
 from tests.sinks.shelly_desk import Desk, reading
@@ -390,6 +392,12 @@ def test_a_missing_freshness_component_does_not_stop_the_numbers(clock, caplog):
         for _ in range(5):
             desk.step()
         assert desk.shows_newest and caplog.text.count("text:200 state=missing") == 1
+
+
+@pytest.mark.parametrize("key", ["number:205", "text", "text:", "text:x", "foo:200"])
+def test_a_freshness_component_must_be_a_text_or_a_boolean(clock, key):
+    with pytest.raises(ConfigError, match="is not text:ID or boolean:ID"):
+        ShellySink(None, 200, clock, freshness=key)
 
 
 class TestScript:

@@ -127,6 +127,7 @@ def test_a_cloud_value_is_shown_for_fifteen_minutes_and_no_longer(clock, pair):
         raise outcome
 
 
+@pytest.mark.timing
 def test_a_hanging_cloud_keeps_nobody_waiting(clock, pair):
     local, cloud, dual, background = pair
     dual.read()
