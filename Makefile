@@ -27,9 +27,10 @@ test: $(VENV)/.test ## run the tests; what needs a missing program is listed at 
 	$(BIN)/python -m pytest $(TESTS) -n 3 -m "not timing" $(ARGS)
 	$(BIN)/python -m pytest $(TESTS) -m timing $(ARGS)
 
-test-deps: ## install the Debian packages that some tests drive
+test-deps: ## install what some tests drive: Debian packages (apt) and the Workers runtime (npm)
 	apt-get update
 	apt-get install -y --no-install-recommends $(DEBIAN_PARTS)
+	cd tests/worker && npm ci --no-audit --no-fund
 
 check: $(VENV)/.test ## ruff, mypy, shellcheck, house rules
 	$(BIN)/ruff check .

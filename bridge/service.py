@@ -97,7 +97,6 @@ class Service:
     def routes(self) -> Dict[str, Callable[[], Any]]:
         """Return what is served: path -> function that answers."""
         from bridge.link.httpd import Answer, json_answer
-        from bridge.sinks.page import page
         from bridge.sinks.relay import latest
 
         def health() -> Answer:
@@ -105,6 +104,8 @@ class Service:
             return json_answer(report, 200 if report["ok"] else 503)
 
         def front() -> Answer:
+            from bridge.sinks.page import page  # most bridges are never looked at
+
             return Answer(200, "text/html; charset=utf-8", page(self.status.snapshot(), self.health()).encode())
 
         def relay() -> Answer:

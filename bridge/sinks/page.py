@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
-import importlib.resources
+import os
 from typing import Any, Dict, Mapping, Optional
 
+from bridge import data
 from bridge.model import battery_text, grid_text
 
 
@@ -33,9 +34,8 @@ def page(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> str:
 
 def template() -> str:
     """Return the page template of the package."""
-    if hasattr(importlib.resources, "files"):
-        return (importlib.resources.files("bridge.data") / "page.html").read_text("utf-8")
-    return importlib.resources.read_text("bridge.data", "page.html")
+    with open(os.path.join(os.path.dirname(data.__file__), "page.html"), encoding="utf-8") as handle:
+        return handle.read()
 
 
 def _watts(power_w: Optional[float]) -> str:
