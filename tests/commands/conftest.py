@@ -26,17 +26,22 @@ class Bridge:
 
     def environment(self, **extra):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SIGEN_")}
-        return {**kept, "PYTHONPATH": str(ROOT), **extra}
+        return {**kept, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **extra}
 
     def __call__(self, *argv, timeout=20, cwd=None, python=(), env=None):
-        return subprocess.run(
-            [sys.executable, *python, "-m", "bridge", *argv], capture_output=True, text=True, timeout=timeout,
-            env=self.environment(**(env or {})), cwd=cwd or ROOT, stdin=subprocess.DEVNULL, check=False)
+        process = self.start(*argv, python=python, env=env, cwd=cwd)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # faulthandler tells where it hangs
+            out, err = process.communicate(timeout=10)
+            pytest.fail(f"sigen-bridge {' '.join(argv)} hangs:\n{out}\n{err}")
+        return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
-    def start(self, *argv, python=(), env=None):
+    def start(self, *argv, python=(), env=None, cwd=None):
         process = subprocess.Popen(
             [sys.executable, *python, "-m", "bridge", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=self.environment(**(env or {})), cwd=ROOT, stdin=subprocess.DEVNULL)
+            env=self.environment(**(env or {})), cwd=cwd or ROOT, stdin=subprocess.DEVNULL)
         self.running.append(process)
         return process
 

@@ -12,6 +12,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -22,15 +24,13 @@ from bridge.clock import Clock, ManualClock
 from bridge.commands import doctor
 from bridge.commands.doctor import Doctor, text
 from bridge.config import load
-from bridge.link.httpd import Answer, HttpServer
-from bridge.service import Service
 from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim, s3_components
 from bridge.sim.sigen_cloud import SigenCloudSim
 from bridge.sources import examine_data, examine_host, examine_plant, examine_serial
-from bridge.wiring import feed, notifier, sinks
 from tests.serial_line import TO_ALL, TO_THREE, Talk
 
+ROOT = Path(__file__).parent.parent.parent
 GOLDEN = Path(__file__).parent.parent / "golden" / "doctor"
 GATEWAY_MAC, INVERTER_MAC, PRINTER_MAC = "0c:47:a9:91:22:33", "bc:31:98:d4:55:66", "00:11:22:33:44:55"
 READ_ONLY = (
@@ -89,20 +89,20 @@ class World:
         return talk
 
     def bridge(self):
-        """Run a bridge with the settings as they are now, and wait for its first cycle."""
-        clock, self.bridged = Clock(), True
+        """Run a bridge with the settings as they are now, and wait until it has read and shown, or failed to."""
+        self.bridged = True
         self.settings["status-listen"] = f"127.0.0.1:{self.closed_port()}"
-        settings = self.loaded()
-        service = Service(settings, clock, feed(settings, clock), sinks(settings, clock), notifier(settings))
-        thread = threading.Thread(target=service.run, daemon=True)
-        thread.start()
-        self.stack.callback(thread.join, 5)
-        self.stack.callback(clock.stop)
-        for _ in range(200):
-            shown = all(outbox.written or outbox.errors for outbox in service.outboxes)
-            if service.loop.failed or (service.loop.cycles and shown):
-                return service
-            clock.wait(0.02)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "run", *self.words()], cwd=ROOT, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.stack.callback(process.wait, 5)
+        self.stack.callback(process.terminate)
+        for _ in range(250):
+            health = examine_host.look_at_bridge(self.settings["status-listen"], "").health
+            shown = all(sink["written"] or sink["errors"] for sink in health.get("sinks", ()))
+            if health.get("failed") or (health.get("cycles") and shown):
+                return
+            Clock().wait(0.02)
         raise AssertionError("the bridge did not come up")
 
     def file(self, path, content):
@@ -185,7 +185,10 @@ class World:
             return taken.getsockname()[1]
 
     def loaded(self):
-        return load([word for name, value in self.settings.items() for word in (f"--{name}", value)])[0]
+        return load(self.words())[0]
+
+    def words(self):
+        return [word for name, value in self.settings.items() for word in (f"--{name}", value)]
 
     def examine(self):
         return Doctor(self.loaded(), self.clock, str(self.root), self.ask_cloud, self.usual_port).examine()
@@ -315,11 +318,16 @@ def another_program_on_the_status_port(world):
 @case("status_token")
 def a_bridge_with_a_token(world):
     world.healthy()
-    health = Answer(200, "application/json", json.dumps({"ok": True, "version": "1", "cycles": 1}).encode())
-    server = HttpServer("127.0.0.2:0", {"/healthz": lambda: health, "/v1/snapshot": lambda: health}, "a token")
-    server.start()
-    world.stack.callback(server.close)
-    world.settings["status-listen"] = "127.0.0.2:%d" % server.address[1]
+    health = json.dumps({"ok": True, "version": "1", "cycles": 1}).encode()
+
+    def answer(connection):
+        asked = connection.recv(2000)
+        if asked.startswith(b"GET /healthz"):
+            connection.sendall(http_head("application/json", len(health)) + health)
+        else:
+            connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    world.settings["status-listen"] = world.server(answer)
 
 
 @case("plant_not_set")
@@ -704,10 +712,14 @@ def a_shelly_that_hangs(world):
 def http(body, kind="text/html"):
     def answer(connection):
         connection.recv(2000)
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        connection.sendall(head.encode() + body)
+        connection.sendall(http_head(kind, len(body)) + body)
 
     return answer
+
+
+def http_head(kind, length):
+    return (f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
+            "Connection: close\r\n\r\n").encode()
 
 
 @case("shelly_not_http")

@@ -7,9 +7,13 @@ const lines = createInterface({ input: process.stdin });
 lines.once("line", async (line) => {
   const options = JSON.parse(line);
   const worker = new Miniflare({
-    modules: [{ type: "ESModule", path: "worker.js", contents: readFileSync(options.script, "utf8") }],
+    modules: [
+      { type: "ESModule", path: "clocked.js", contents: readFileSync("clocked.js", "utf8") },
+      { type: "ESModule", path: "worker.js", contents: readFileSync(options.script, "utf8") },
+    ],
     compatibilityDate: options.date,
-    kvNamespaces: ["SIGEN_DATA"],
+    kvNamespaces: options.kv ? ["SIGEN_DATA"] : [],
+    kvPersist: options.kv || false,
     bindings: options.bindings,
     host: "127.0.0.1",
     port: 0,
@@ -25,6 +29,7 @@ lines.once("line", async (line) => {
         headers,
         body: request.body,
         duplex: "half",
+        redirect: "manual",
       });
     },
   });
