@@ -36,7 +36,14 @@ def commands_table():
     return "\n".join(lines)
 
 
-SECTIONS = {"settings": settings_table, "commands": commands_table}
+def targets_table():
+    """Return the firmware targets as a Markdown table."""
+    from firmware_targets import table, targets
+
+    return table.table(targets.load()).strip()
+
+
+SECTIONS = {"settings": settings_table, "commands": commands_table, "targets": targets_table}
 
 
 def with_tables(text):
@@ -84,7 +91,7 @@ def test_exit_codes_are_told():
 
 
 def test_the_make_targets_named_exist():
-    makefile = (ROOT / "Makefile").read_text("utf-8")
+    makefile = "".join((ROOT / name).read_text("utf-8") for name in ("Makefile", "firmware_targets/packages.mk"))
     for target in set(re.findall(r"(?:`|^    )make ([a-z-]+)", README.read_text("utf-8"), re.M)):
         assert re.search(rf"^{target}:", makefile, re.M), target
 

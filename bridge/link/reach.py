@@ -46,6 +46,7 @@ def reach(
         if not request:
             return Reach("open", here, address)
         outcome, reply, took_s = _ask(connection, request, timeout_s, monotonic)
+        _leave(connection)
         return Reach(outcome, here, address, reply, took_s)
     finally:
         connection.close()
@@ -90,6 +91,17 @@ def _hangs_up(connection: socket.socket) -> bool:
         return False
     except OSError:
         return True
+
+
+def _leave(connection: socket.socket) -> None:
+    """Say goodbye and wait for the peer's: one that takes a single client must have noticed before the next."""
+    try:
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(HANG_UP_S)
+        while connection.recv(MOST_BYTES):
+            continue
+    except OSError:
+        return  # it is gone already, or does not answer goodbyes
 
 
 def _complete(reply: bytes) -> bool:

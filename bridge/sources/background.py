@@ -62,6 +62,11 @@ class Background:
             self._prepared_at = now
             self._ask(self._source.prepare)
 
+    @property
+    def busy(self) -> bool:
+        """True while the source is being read or a wish waits."""
+        return self._busy or self._wish is not None
+
     def close(self) -> None:
         """End the thread as soon as what it does is over; does not wait for it."""
         with self._changed:

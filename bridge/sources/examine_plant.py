@@ -114,6 +114,9 @@ class PlantExam:
 
     def _read(self, seen: LinkSeen) -> LinkSeen:
         answer, code = self._try(self.link)
+        if answer == "garbled" and self._time_left():
+            answer, code = self._try(self.link)
+            seen = seen._replace(failures=seen.failures + 1)
         if answer == "silent" and self._time_left():
             return self._gap(seen)
         if answer == "exception":

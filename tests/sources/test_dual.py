@@ -157,3 +157,26 @@ def test_closing_closes_both(clock, pair):
     local, cloud, dual, _ = pair
     dual.close()
     assert local.closed and cloud.closed
+
+
+def test_an_hour_on_the_cloud_is_one_call_in_five_minutes(tmp_path):
+    from bridge.sources.openapi import OpenApiSource
+    from tests.peers.cloud_bench import cloud_bench
+
+    with cloud_bench(tmp_path, values=lambda: (1000, 55.5, 400, -200, 400)) as bench:
+        clock, local = bench.clock, Script(bench.clock)
+        local.outcome = LinkTimeout("silent")
+        cloud = Background(OpenApiSource(bench.client(), clock), clock, "cloud")
+        dual = DualSource(local, cloud, clock, Failover(10.0, 3))
+        sources = set()
+        for _ in range(3600):
+            clock.advance(1)
+            try:
+                sources.add(dual.read().source)
+            except LinkError:
+                pass
+            until(lambda: not cloud.busy, 5)
+        calls = bench.sim.times("energyFlow")
+        assert sources == {"cloud"} and 11 <= len(calls) <= 13
+        assert min(later - earlier for earlier, later in zip(calls, calls[1:])) >= 300
+        dual.close()

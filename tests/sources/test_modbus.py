@@ -288,3 +288,22 @@ def test_a_dead_line_says_what_was_tried():
         _, line = serial_source(plant, 1, 38400)
         with pytest.raises(LinkError, match="1@38400, 247@38400.*COM 15/16"):
             line.find()
+
+
+@pytest.mark.timing
+def test_a_cycle_on_a_paced_line_is_within_ten_percent_of_the_wire():
+    """30005 x 34 and 30284 x 2 at 38400 baud and 10 ms turn-around take 50.8 ms on the wire (performance reference)."""
+    clock = Clock()
+    with PlantSim(clock, serial=True, unit=1, scenario="s3", turnaround_s=0.010) as plant:
+        link = BuiltinLink(RtuWire(plant.tty, 38400, 0.8, clock.monotonic, clock.wait))
+        source = ModbusSource(link, 1, VENDOR, rtu_cost(38400), clock, budget=3, slow=SLOW_ON_A_LINE)
+        for _ in range(3):
+            source.read()
+        took = []
+        for _ in range(30):
+            clock.wait(0.02)
+            begun = clock.monotonic()
+            source.read()
+            took.append(clock.monotonic() - begun)
+        source.close()
+    assert sorted(took)[len(took) // 2] <= 0.0508 * 1.10
