@@ -7,8 +7,10 @@ in a fixed number of places.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
@@ -16,7 +18,10 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 from bridge.errors import ConfigError
 
 CLIENT_TIMEOUT_S = 5.0  # a request line that takes longer is not a browser's
+POLL_S = 60.0  # how long the serving thread sleeps when nobody comes; waking up costs the small process
+WAKES, WAKE_S = 20, 0.05
 PLACES = 24  # connections at once
+WILDCARDS = ("", "0.0.0.0", "::")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -62,7 +67,7 @@ class HttpServer:
                 f"status.listen: cannot serve on {self._host}:{self._port} ({error.strerror});"
                 " another program has it, choose another port or set status.listen = off"
             ) from error
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 60.0}, daemon=True)
+        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": POLL_S}, daemon=True)
         thread.name = "http"
         thread.start()
 
@@ -71,9 +76,19 @@ class HttpServer:
 
     def close(self) -> None:
         """Stop accepting; connections in progress end by their own time-out."""
-        if self._server is not None:
-            self._server.server_close()
-            self._server = None
+        server, self._server = self._server, None
+        if server is None:
+            return
+        host = "127.0.0.1" if self._host in WILDCARDS else self._host
+        ending = threading.Thread(target=server.shutdown, daemon=True)
+        ending.start()
+        for _ in range(WAKES):  # the serving thread sleeps in poll: a connection is what wakes it
+            with contextlib.suppress(OSError):
+                socket.create_connection((host, server.server_address[1]), WAKE_S).close()
+            ending.join(WAKE_S)
+            if not ending.is_alive():
+                break
+        server.server_close()
 
 
 class _Server(ThreadingHTTPServer):

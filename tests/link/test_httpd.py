@@ -1,0 +1,123 @@
+"""The small HTTP server: who may ask, what slow and many clients get, and that it really ends."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+
+import pytest
+
+from bridge.clock import Clock
+from bridge.errors import ConfigError, LinkError, PeerError
+from bridge.link.bridge_http import get_json
+from bridge.link.httpd import PLACES, Answer, HttpServer, json_answer
+
+
+@pytest.fixture
+def server():
+    served = HttpServer("127.0.0.1:0", {"/x": lambda: json_answer({"a": 1}), "/down": lambda: json_answer({"ok": False}, 503)})
+    served.start()
+    yield served
+    served.close()
+
+
+def ask(server, text, timeout_s=3.0):
+    """Send raw bytes and return everything that comes back."""
+    with socket.create_connection(server.address, timeout_s) as connection:
+        connection.sendall(text.encode())
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received.decode()
+
+
+def test_a_page_is_served_and_a_503_has_a_body(server):
+    address = "%s:%d" % server.address
+    assert get_json(address, "/x", 2.0) == {"a": 1}
+    assert get_json(address, "/down", 2.0) == {"ok": False}
+
+
+def test_unknown_pages_methods_and_hosts_are_refused(server):
+    assert " 404 " in ask(server, "GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert " 501 " in ask(server, "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+    assert " 403 " in ask(server, "GET /x HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+    assert " 200 " in ask(server, "GET /x?y=1 HTTP/1.1\r\nHost: 127.0.0.1:99\r\nConnection: close\r\n\r\n")
+
+
+def test_head_has_no_body(server):
+    answer = ask(server, "HEAD /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert "Content-Length: 8" in answer and answer.endswith("\r\n\r\n")
+
+
+def test_a_connection_is_kept_for_more_than_one_question(server):
+    one = "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert ask(server, one + one).count('{"a": 1}') == 2
+
+
+def test_greedy_clients_get_no_place_and_the_others_are_served_when_they_leave(server):
+    greedy = [socket.create_connection(server.address, 2) for _ in range(PLACES)]
+    clock = Clock()
+    clock.wait(0.1)
+    with socket.create_connection(server.address, 2) as late:
+        assert late.recv(10) == b""
+    for connection in greedy:
+        connection.close()
+    deadline = clock.monotonic() + 3
+    while True:
+        try:
+            assert get_json("%s:%d" % server.address, "/x", 2.0) == {"a": 1}
+            break
+        except (LinkError, PeerError):
+            assert clock.monotonic() < deadline
+            clock.wait(0.05)
+
+
+def test_a_wider_address_asks_for_the_token():
+    served = HttpServer("0.0.0.0:0", {"/x": lambda: json_answer({}), "/healthz": lambda: Answer(200, "text/plain", b"ok")}, "sesame")
+    served.start()
+    try:
+        address = "127.0.0.1:%d" % served.address[1]
+        with pytest.raises(PeerError, match="token"):
+            get_json(address, "/x", 2.0)
+        assert get_json(address, "/x", 2.0, "sesame") == {}
+    finally:
+        served.close()
+
+
+def test_a_taken_address_is_a_configuration_error(server):
+    with pytest.raises(ConfigError, match="status.listen"):
+        HttpServer("127.0.0.1:%d" % server.address[1], {}).start()
+
+
+def test_closing_ends_the_thread_at_once_and_frees_the_port():
+    before = threading.active_count()
+    served = HttpServer("127.0.0.1:0", {})
+    served.start()
+    port = served.address[1]
+    clock = Clock()
+    begun = clock.monotonic()
+    served.close()
+    assert clock.monotonic() - begun < 1.0
+    while threading.active_count() > before and clock.monotonic() - begun < 2:
+        clock.wait(0.01)
+    assert threading.active_count() <= before
+    again = HttpServer(f"127.0.0.1:{port}", {})
+    again.start()
+    again.close()
+
+
+def test_other_answers_are_not_a_bridge():
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n<html>" + json.dumps([]).encode())
+
+    threading.Thread(target=serve, daemon=True).start()
+    with pytest.raises(PeerError, match="not a bridge"):
+        get_json("127.0.0.1:%d" % listener.getsockname()[1], "/x", 2.0)
+    listener.close()
