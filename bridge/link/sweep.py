@@ -10,10 +10,11 @@ import errno
 import ipaddress
 import selectors
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Callable, FrozenSet, List, Optional, Sequence, TypeVar
 
-from bridge.errors import ConfigError
+from bridge.errors import BridgeError, ConfigError
 from bridge.link.neighbours import is_home_address
 
 MOST_HOSTS = 256
@@ -114,9 +115,20 @@ def each(
     """
     results = {}
     progress(0, len(jobs), 0)
+    ended = threading.Event()
+
+    def unless_ended(job: Job) -> Optional[Result]:
+        if ended.is_set():
+            return None
+        try:
+            return work(job)
+        except BridgeError:
+            ended.set()
+            raise
+
     pool = ThreadPoolExecutor(max(1, min(workers, len(jobs))), thread_name_prefix="sweep")
     try:
-        pending = {pool.submit(work, job): index for index, job in enumerate(jobs)}
+        pending = {pool.submit(unless_ended, job): index for index, job in enumerate(jobs)}
         for asked, done in enumerate(as_completed(pending), 1):
             result = done.result()
             if result is not None:

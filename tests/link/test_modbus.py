@@ -166,6 +166,7 @@ def test_a_thousand_errors_leave_one_connection(tcp, tcp_plant):
     assert tcp_plant.counters.open_connections == 1
 
 
+@pytest.mark.timing
 def test_a_foreign_master_on_the_line_is_skipped(rtu, rtu_plant):
     rtu_plant.fault("foreign_master", period_s=0.05)
     good = 0
@@ -184,6 +185,7 @@ def test_the_adapters_own_echo_is_skipped(rtu, rtu_plant):
         assert rtu.read("input", 30005, 2, 1) == S3_GRID
 
 
+@pytest.mark.timing
 def test_noise_never_becomes_a_value(rtu, rtu_plant):
     rtu_plant.fault("noise", p=0.02)
     for _ in range(30):
@@ -193,12 +195,14 @@ def test_noise_never_becomes_a_value(rtu, rtu_plant):
             pass
 
 
+@pytest.mark.timing
 def test_the_line_is_silent_between_frames(rtu, rtu_plant):
     for _ in range(20):
         rtu.read("input", 30014, 1, 1)
     assert rtu_plant.counters.silence_violated == 0
 
 
+@pytest.mark.timing
 def test_two_programs_share_one_port(rtu_plant):
     clock, problems = Clock(), []
 
