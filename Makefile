@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 TESTS ?= tests
-DEBIAN_PARTS = mbpoll socat shellcheck busybox dash valgrind make systemd
+DEBIAN_PARTS = mbpoll socat shellcheck busybox dash valgrind make systemd \
+  systemd-container mmdebstrap qemu-user-static
 MATRIX ?= 3.9 3.10 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
