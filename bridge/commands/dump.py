@@ -9,7 +9,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.errors import EXIT_OK, ConfigError, DeviceException, LinkError, LinkTimeout
+from bridge.errors import EXIT_OK, ConfigError, DeviceException, LinkError, LinkTimeout, PeerError
+from bridge.link.bridge_http import get_json, somebody_listens
 from bridge.link.modbus import ModbusLink
 from bridge.model import Reading
 from bridge.registers import Register, Vendor
@@ -24,6 +25,7 @@ from bridge.wiring import offset, serial_line, tcp_link, vendor
 HELP = "print registers of the plant; never writes"
 FIVE_ROLES = ("grid_w", "soc_pct", "pv_w", "battery_w", "load_w")
 WATCH_S = 1.0
+LOOK_S = 0.5  # the bridge answers from memory
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="again every second until Ctrl-C")
     parser.add_argument("--device-unit", type=int, default=1, metavar="N",
                         help="unit number of the device for --scope other than plant (default 1)")
-    parser.add_argument("--direct", action="store_true", help="open the link even when the bridge is running")
+    parser.add_argument("--direct", action="store_true", help="do not look whether a bridge is polling this plant")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -46,6 +48,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     clock, plant = Clock(), vendor(settings)
     wanted = _wanted(args, plant)
     link, unit, cost = _connect(settings, clock, plant)
+    if not args.direct:
+        _say_if_shared(settings, link.wire.peer)
     units = {row.scope: unit if row.scope == "plant" else args.device_unit for row in plant.rows}
     dumper = Dumper(link, plant, cost, units, offset(settings, plant))
     try:
@@ -67,6 +71,19 @@ def _connect(settings: Settings, clock: Clock, plant: Vendor) -> Tuple[ModbusLin
         return link, unit, rtu_cost(baud)
     unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else plant.unit_tcp
     return tcp_link(settings, clock), unit, TCP_COST
+
+
+def _say_if_shared(settings: Settings, peer: str) -> None:
+    """Warn when a running bridge polls the same plant: some gateways serve few connections."""
+    listen = settings["status.listen"]
+    if listen == "off" or not somebody_listens(listen, LOOK_S):
+        return
+    try:
+        health = get_json(listen, "/healthz", LOOK_S, settings["status.token"])
+    except (LinkError, PeerError):
+        return  # something else listens there
+    if health.get("peer") == peer:
+        sys.stderr.write(f"sigen-bridge: a bridge is polling {peer}; this dump opens a second connection beside it\n")
 
 
 def _wrong_unit(error: LinkError, link: ModbusLink, plant: Vendor, unit: int, shift: int) -> LinkError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 from typing import Any, Dict
@@ -12,11 +11,23 @@ from bridge.errors import LinkError, LinkTimeout, PeerError
 MAX_BODY = 4 * 1024 * 1024
 
 
+def somebody_listens(address: str, timeout_s: float) -> bool:
+    """Say whether a TCP connection to "host:port" comes about."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
 def get_json(address: str, path: str, timeout_s: float, token: str = "") -> Dict[str, Any]:
     """Return the JSON object at ``path`` of the bridge at "host:port"; a 503 answer counts as one.
 
     Raises LinkError or LinkTimeout when nothing answers, PeerError when it is not a bridge.
     """
+    import http.client  # costs more than the question; most callers find nobody listening
+
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     connection = http.client.HTTPConnection(address, timeout=timeout_s)
     try:

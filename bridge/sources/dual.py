@@ -22,6 +22,7 @@ class LocalSource(Protocol):
     """The fast source."""
 
     name: str
+    peer: str
 
     def read(self) -> Reading:
         """Return one reading; raises BridgeError."""
@@ -34,7 +35,7 @@ class DualSource:
     """Reads ``local`` every time; hands on the cloud's reading while the local link is lost."""
 
     def __init__(self, local: LocalSource, cloud: Background, clock: Clock, rules: Failover) -> None:
-        self.name = local.name
+        self.name, self.peer = local.name, local.peer
         self._local, self._cloud, self._clock = local, cloud, clock
         now = clock.monotonic()
         self._rules = rules._replace(since=now, failing_since=now)

@@ -43,6 +43,7 @@ class ModbusSource:
         slow: FrozenSet[str] = frozenset(),
     ) -> None:
         self.name = link.wire.protocol
+        self.peer = link.wire.peer
         self.link = link
         self.unit = unit
         self.timeouts = 0

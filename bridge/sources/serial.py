@@ -117,6 +117,7 @@ class SerialSource:
     name = "modbus-rtu"
 
     def __init__(self, line: Line, make_source: Callable[[ModbusLink, int, int], PlantSource]) -> None:
+        self.peer = line.device
         self._line, self._make_source = line, make_source
         self._source: Optional[PlantSource] = None
 

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.clock import Clock
 from bridge.sim.plant import PlantSim
-from tests.commands.conftest import one_line
+from tests.commands.conftest import one_line, until
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -137,3 +137,16 @@ def test_an_exception_is_told(bridge, plant):
     plant.fault("exception", code=4)
     done = bridge("dump", *at(plant))
     assert done.returncode == 3 and "exception 4" in one_line(done.stderr)
+
+
+def test_a_running_bridge_on_the_same_plant_is_told_of(bridge, plant):
+    from tests.commands.test_run import free_port
+
+    listen = f"127.0.0.1:{free_port()}"
+    bridge.start("run", *at(plant), "--status-listen", listen)
+    assert until(lambda: bridge("status", "--status-listen", listen).returncode == 0, 8)
+    done = bridge("dump", *at(plant), "--status-listen", listen)
+    assert done.returncode == 0 and "second connection" in one_line(done.stderr)
+    assert bridge("dump", *at(plant), "--status-listen", listen, "--direct").stderr == ""
+    with PlantSim(Clock(), scenario="s3") as other:
+        assert bridge("dump", *at(other), "--status-listen", listen).stderr == ""

@@ -18,7 +18,7 @@ from tests.commands.conftest import until
 class Script:
     """A source that does what ``outcome`` says; a callable is called."""
 
-    name = "modbus-tcp"
+    name, peer = "modbus-tcp", "192.0.2.7:502"
 
     def __init__(self, clock, source="modbus-tcp"):
         self.clock, self.source, self.outcome, self.reads, self.closed = clock, source, None, 0, False
