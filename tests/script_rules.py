@@ -145,7 +145,7 @@ def _parameters(tokens: Sequence[Token]) -> Iterator[Violation]:
 
 def _opens_key(tokens: Sequence[Token], index: int) -> bool:
     start = _opening(tokens, index)
-    return start > 0 and tokens[start - 1].text in ("{", ",") and "?" not in [t.text for t in tokens[:start]][-8:]
+    return start > 0 and tokens[start - 1].text in ("{", ",")
 
 
 def _returns(tokens: Sequence[Token]) -> Iterator[Violation]:
