@@ -7,7 +7,7 @@ Linux build compared with QuickJS, the vendor's "Language Reference", limits of 
 from __future__ import annotations
 
 import re
-from typing import Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 CALLS, TIMERS = 5, 5  # in progress at once; a sixth ends the script
 CODE_MAX = 15_000  # characters, the limit of 1.0.0; the heap of about 25 kB is the limit today
@@ -156,7 +156,7 @@ def _returns(tokens: Sequence[Token]) -> Iterator[Violation]:
 
 def _order(tokens: Sequence[Token]) -> Iterator[Violation]:
     """Functions are not hoisted."""
-    declared = {}
+    declared: Dict[str, int] = {}
     for index, token in enumerate(tokens[:-1]):
         if token.text == "function" and tokens[index + 1].kind == "name":
             declared.setdefault(tokens[index + 1].text, index + 1)

@@ -20,6 +20,7 @@ import pytest
 from bridge.clock import Clock, ManualClock
 from bridge.sim.sigen_cloud import SigenCloudSim
 from tests.conftest import STRICT
+from tests.data.test_shelly_monitor import flag, install, numbers, simulated
 from tests.peers.cloud_bench import KEY, STATION
 
 ROOT = Path(__file__).parent.parent
@@ -386,6 +387,16 @@ def test_other_pages_and_methods_are_refused(relay):
     assert relay.get("/admin")[0] == 404
     assert relay.get("/latest", method="POST")[0] == 405
     assert relay.get("/refresh", method="DELETE")[0] == 405 and not relay.cloud.log
+
+
+@in_the_runtime
+def test_a_shelly_shows_what_the_worker_serves(relay):
+    relay.start(READ_TOKEN="sesame")
+    relay.cloud.flow_override = {"pvPower": 2.8, "gridPower": -8.54, "batterySoc": 15, "loadPower": 11.34}
+    relay.cron()
+    with simulated(relay.clock) as sim:
+        install(sim, f"http://127.0.0.1:{relay.port}/latest", "sesame")
+        assert numbers(sim) == [2800, 15, 0, -8540, 11340] and flag(sim) == "live relay, without batW"
 
 
 def toml_of(path):
