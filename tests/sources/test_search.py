@@ -100,7 +100,7 @@ def test_who_calls_itself_a_shelly_is_asked_first_and_again_until_it_answers():
     world = World()
     search = search_of(world)
     search.look()
-    assert world.of("shelly")[0] == "192.168.8.110"
+    assert "192.168.8.110" in world.of("shelly")[:4]  # a few are asked at once
     others = len(world.of("shelly"))
     world.shellys[shelly.ip.replace("111", "110")] = shelly._replace(ip="192.168.8.110")
     search.look()
@@ -130,7 +130,7 @@ def test_a_plant_that_moved_is_asked_again_and_listed_once(tmp_path):
     search.look()
     leases.write_text("1 0c:47:a9:9a:bc:de 192.168.8.6 a *\n")
     search.look()
-    assert world.of("plant") == ["192.168.8.5", "192.168.8.6"]
+    assert sorted(world.of("plant")) == ["192.168.8.5", "192.168.8.6"]
     assert [plant.ip for plant in search.plants] == ["192.168.8.6"]
 
 
