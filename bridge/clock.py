@@ -18,6 +18,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
+        self._also: List[threading.Event] = []
 
     def now(self) -> float:
         """Return unix seconds; may be years off before the router has met an NTP server."""
@@ -37,9 +38,19 @@ class Clock:
             return self._stopped.is_set()
         return self._stopped.wait(seconds)
 
+    def wait_for(self, event: threading.Event, seconds: float) -> bool:
+        """Sleep until ``event`` is set, or as ``wait`` does; returns True when the program is asked to stop."""
+        if event not in self._also:
+            self._also.append(event)
+        if seconds > 0 and not self._stopped.is_set():
+            event.wait(seconds)
+        return self._stopped.is_set()
+
     def stop(self) -> None:
         """Ask every waiter to return; safe in a signal handler and from any thread."""
         self._stopped.set()
+        for event in self._also:
+            event.set()
 
     @property
     def stopped(self) -> bool:
@@ -69,6 +80,9 @@ class ManualClock(Clock):
         if seconds > 0 and not self.stopped:
             self.advance(seconds)
         return self.stopped
+
+    def wait_for(self, event: threading.Event, seconds: float) -> bool:
+        return self.stopped if event.is_set() else self.wait(seconds)
 
     def advance(self, seconds: float) -> None:
         """Move both clocks forward and run the callbacks."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from typing import Callable, Deque, Optional, Protocol
+from typing import Any, Callable, Deque, Optional, Protocol, Tuple
 
 from bridge.clock import Clock
+from bridge.errands import Errands
 from bridge.errors import BridgeError, ConfigError, LinkTimeout
 from bridge.faultlog import FaultLog
 from bridge.model import Reading, invalid, validity_s
@@ -20,6 +21,7 @@ RETRY_S = 1.0  # a LAN needs no longer back-off; one request in 1 s is less than
 RETRY_JITTER_S = 0.1  # so that many bridges on one gateway do not ask in step
 SLICE_S = 5.0  # a watchdog wants to hear of us more often than a cloud-only bridge reads
 SLOWER_S = (0.0, 2.0, 5.0)  # periods to fall back to when time-outs pile up
+ERRAND_S = 0.15  # what a request of somebody else may take: plants answer in 20 to 110 ms
 WINDOW = 60  # cycles looked at to decide that
 
 log = logging.getLogger("loop")
@@ -99,6 +101,8 @@ class Loop:
         self.last_reading: Optional[Reading] = None
         self.after_step: Callable[[], None] = lambda: None
         self.while_waiting: Callable[[], None] = lambda: None
+        self.errands = Errands(clock)
+        self.where: Callable[[], Optional[Tuple[Any, int]]] = lambda: None  # (link, unit) of the plant, if any
 
     def run(self, cycles: Optional[int] = None) -> None:
         """Poll until the clock is stopped, or for a number of cycles; raises ConfigError only."""
@@ -110,6 +114,7 @@ class Loop:
             now = self._clock.monotonic()
             period = self._pace.period(self._interval_s) if good else self._retry_s
             if period <= 0:
+                self._serve(now)
                 continue
             start += period
             if now > start:
@@ -123,13 +128,32 @@ class Loop:
     def _pause(self, seconds: float) -> None:
         """Wait for the next cycle; during a long wait say now and then that all is well."""
         end = self._clock.monotonic() + seconds
-        while seconds > SLICE_S:
-            if self._clock.wait(SLICE_S):
-                return
+        came = self.errands.came
+        if came.is_set():
+            self._serve(end)
+            seconds = end - self._clock.monotonic()
+        while not self._clock.wait_for(came, min(seconds, SLICE_S)):
             self.progress = self._clock.monotonic()
-            self.while_waiting()
             seconds = end - self.progress
-        self._clock.wait(seconds)
+            if seconds <= 0:
+                return
+            self.while_waiting()
+            if came.is_set():
+                if seconds < ERRAND_S:  # it waits for the next pause: the reading goes first
+                    self._clock.wait(seconds)
+                    return
+                self._serve(end)
+                seconds = end - self._clock.monotonic()
+
+    def _serve(self, until: float) -> None:
+        """Do what others want of the plant; at least one errand after each reading, more while there is time."""
+        if not self.errands.waiting:
+            self.errands.came.clear()
+            return
+        try:
+            self.errands.serve(self.where(), until, ERRAND_S)
+        except Exception as error:  # a defect in an errand must not end the service; it is logged and counted
+            self._missed(f"internal {type(error).__name__} in an errand: {error}")
 
     def step(self) -> bool:
         """Do one cycle; returns whether a reading came."""

@@ -41,6 +41,7 @@ class Service:
         self.loop = Loop(source, self.publish, clock, feed.interval_s, FaultLog(clock, "source"), feed.retry_s)
         self.loop.after_step = self._after_step
         self.loop.while_waiting = lambda: notifier.alive(self.loop.progress)
+        self.loop.where = getattr(source, "line", self.loop.where)
         self._ready = False
         self.more_routes: Dict[str, Callable[[], Any]] = {}
 
@@ -64,6 +65,7 @@ class Service:
     def close(self) -> None:
         """Take everything down, in the order that lets the last values still go out."""
         self._notifier.stopping()
+        self.loop.errands.close()
         for outbox in self.outboxes:
             outbox.close(CLOSE_S)
         self.source.close()

@@ -44,18 +44,27 @@ def targets_table():
 
 
 SECTIONS = {"settings": settings_table, "commands": commands_table, "targets": targets_table}
+GENERATED = (README, ROOT / "docs" / "settings.md", ROOT / "docs" / "targets.md")
 
 
 def with_tables(text):
-    """Return README with its generated tables put in anew."""
+    """Return a page with its generated tables put in anew."""
     for name, make in SECTIONS.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-        text = pattern.sub(lambda found, make=make: found.group(1) + make() + "\n" + found.group(2), text)
+        if pattern.search(text):
+            made = make()
+            text = pattern.sub(lambda found, made=made: found.group(1) + made + "\n" + found.group(2), text)
     return text
 
 
-def test_the_generated_tables_are_up_to_date():
-    assert README.read_text("utf-8") == with_tables(README.read_text("utf-8")), "run: python -m tests.test_docs"
+@pytest.mark.parametrize("page", GENERATED, ids=lambda page: page.name)
+def test_the_generated_tables_are_up_to_date(page):
+    assert page.read_text("utf-8") == with_tables(page.read_text("utf-8")), "run: python -m tests.test_docs"
+
+
+def test_every_generated_table_stands_somewhere():
+    text = "".join(page.read_text("utf-8") for page in GENERATED)
+    assert all(f"<!-- {name} -->" in text for name in SECTIONS)
 
 
 def test_the_first_screen_shows_the_two_commands():
@@ -101,5 +110,6 @@ def test_readme_fits():
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text("utf-8")), "utf-8")
-    sys.stdout.write("README.md is up to date\n")
+    for generated in GENERATED:
+        generated.write_text(with_tables(generated.read_text("utf-8")), "utf-8")
+    sys.stdout.write("the generated tables are up to date\n")

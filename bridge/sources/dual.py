@@ -27,6 +27,9 @@ class LocalSource(Protocol):
     def read(self) -> Reading:
         """Return one reading; raises BridgeError."""
 
+    def line(self) -> Any:
+        """Return the link and the plant's unit on it, or None."""
+
     def close(self) -> None:
         """Let go of the link."""
 
@@ -91,6 +94,10 @@ class DualSource:
             return reading
         missing = self._cloud.error or "no answer yet"
         raise LinkError(f"{error or self._local_error or 'modbus gives no good reading'}; cloud: {missing}")
+
+    def line(self) -> Any:
+        """Return the link and the unit of the local plant, or None."""
+        return self._local.line()
 
     def close(self) -> None:
         """Let go of both."""

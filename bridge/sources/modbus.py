@@ -6,7 +6,7 @@ Never writes to the plant, and never takes one missing register or one exception
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, FrozenSet, List, Optional
+from typing import Any, Dict, FrozenSet, List, Optional, Tuple
 
 from bridge.clock import Clock
 from bridge.errors import DeviceException, LinkError
@@ -75,6 +75,10 @@ class ModbusSource:
                 self.polling.reconnected(now)
             self._connections = connections
         return reading
+
+    def line(self) -> Tuple[ModbusLink, int]:
+        """Return the link and the plant's unit on it, for the loop's errands."""
+        return self.link, self.unit
 
     def close(self) -> None:
         """Let go of the link."""

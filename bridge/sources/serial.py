@@ -104,6 +104,9 @@ class PlantSource(Protocol):
     def read(self) -> Reading:
         """Return one reading."""
 
+    def line(self) -> Tuple[ModbusLink, int]:
+        """Return the link and the plant's unit on it."""
+
     def close(self) -> None:
         """Let go of the link."""
 
@@ -132,6 +135,10 @@ class SerialSource:
                 raise LinkTimeout(f"modbus {self._line.device} unit {unit} at {baud} baud: {result}; trying others")
             self._source = self._make_source(*found)
         return self._source.read()
+
+    def line(self) -> Optional[Tuple[ModbusLink, int]]:
+        """Return the link and the plant's unit on it, or None until the plant was found."""
+        return None if self._source is None else self._source.line()
 
     def close(self) -> None:
         """Let go of the port."""

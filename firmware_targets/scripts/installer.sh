@@ -36,6 +36,7 @@ usage() {
 		  --rs485           with RS485 (pymodbus, pyserial)
 		  --cloud           with the cloud side
 		  --tools           with discover, doctor and serial probe
+		  --control         with commands for the battery and for loads
 		  --all             with everything, simulators included
 		  --packages        get missing Python packages by opkg, apk or apt first (needs internet)
 		  --check           only say what is missing
@@ -74,6 +75,7 @@ arguments() {
 		--rs485) add_part sigen-bridge-rs485 ;;
 		--cloud) add_part sigen-bridge-cloud ;;
 		--tools) add_part sigen-bridge-tools ;;
+		--control) add_part sigen-bridge-control ;;
 		--all) chosen="$PARTS" ;;
 		--packages) packages=yes ;;
 		--check) action=check ;;

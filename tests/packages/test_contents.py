@@ -113,7 +113,7 @@ def test_core_modules_never_import_at_the_top_what_another_package_holds():
         contents.module_name(path): contents.owner(path, everyone)
         for path, _ in contents.read_tree(ROOT / "bridge", "*.py")
     }
-    assert set(where.values()) == {"sigen-bridge", "sigen-bridge-cloud", "sigen-bridge-tools", "sigen-bridge-sim"}
+    assert {"sigen-bridge", "sigen-bridge-cloud", "sigen-bridge-tools", "sigen-bridge-sim"} <= set(where.values())
     for path, content in contents.read_tree(ROOT / "bridge", "*.py"):
         own = where[contents.module_name(path)]
         for module in contents.top_imports(content.decode()):
