@@ -43,7 +43,8 @@ class Service:
         self.loop.while_waiting = lambda: notifier.alive(self.loop.progress)
         self.loop.where = getattr(source, "line", self.loop.where)
         self._ready = False
-        self.more_routes: Dict[str, Callable[[], Any]] = {}
+        self.more_routes: Dict[str, Callable[[Any], Any]] = {}  # path -> what answers a httpd.Request
+        self.writers: Dict[str, Callable[[Any], Any]] = {}  # the same for POST, with the token only
 
     def run(self, cycles: Optional[int] = None) -> None:
         """Serve, poll until stopped or for ``cycles``, then close everything."""
@@ -92,31 +93,31 @@ class Service:
     def _serve(self) -> None:
         from bridge.link.httpd import HttpServer
 
-        server = HttpServer(self._listen, self.routes(), self._token)
+        server = HttpServer(self._listen, self.routes(), self._token, self.writers)
         server.start()
         self._server = server
 
-    def routes(self) -> Dict[str, Callable[[], Any]]:
+    def routes(self) -> Dict[str, Callable[[Any], Any]]:
         """Return what is served: path -> function that answers."""
-        from bridge.link.httpd import Answer, json_answer
+        from bridge.link.httpd import Answer, Request, json_answer
         from bridge.sinks.relay import latest
 
-        def health() -> Answer:
+        def health(request: Request) -> Answer:
             report = self.health()
             return json_answer(report, 200 if report["ok"] else 503)
 
-        def front() -> Answer:
+        def front(request: Request) -> Answer:
             from bridge.sinks.page import page  # most bridges are never looked at
 
             return Answer(200, "text/html; charset=utf-8", page(self.status.snapshot(), self.health()).encode())
 
-        def relay() -> Answer:
+        def relay(request: Request) -> Answer:
             good = self.status.good
             return json_answer({"error": "no reading yet"}, 404) if good is None else json_answer(latest(good))
 
         return {
             "/": front, "/healthz": health, "/latest": relay,
-            "/v1/snapshot": lambda: json_answer(self.status.snapshot()), **self.more_routes,
+            "/v1/snapshot": lambda request: json_answer(self.status.snapshot()), **self.more_routes,
         }
 
     @property

@@ -28,12 +28,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     clock = Clock()
     stop_on_signals(clock)
     service = Service(settings, clock, cloud_feed(settings, clock), [], notifier(settings))
-    service.more_routes["/refresh"] = lambda: refresh(service)
+    service.more_routes["/refresh"] = lambda request: refresh(service, request)
     service.run(args.cycles)
     return EXIT_OK
 
 
-def refresh(service: Service) -> Any:
+def refresh(service: Service, request: Any) -> Any:
     """Ask the cloud if its limits allow it, then answer as ``/latest`` does."""
     from bridge.link.httpd import json_answer
 
@@ -43,4 +43,4 @@ def refresh(service: Service) -> Any:
         return json_answer({"error": str(error), "retry_after_s": error.retry_after_s}, 429)
     except BridgeError as error:
         return json_answer({"error": str(error)}, 500)
-    return service.routes()["/latest"]()
+    return service.routes()["/latest"](request)

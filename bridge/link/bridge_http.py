@@ -1,10 +1,10 @@
-"""Asks a running bridge over its own HTTP interface; reads only."""
+"""Asks a running bridge over its own HTTP interface; only ``post_json`` may make it write, with its token."""
 
 from __future__ import annotations
 
 import json
 import socket
-from typing import Any, Dict
+from typing import Any, Dict, Optional, Tuple
 
 from bridge.errors import LinkError, LinkTimeout, PeerError
 
@@ -26,14 +26,43 @@ def get_json(address: str, path: str, timeout_s: float, token: str = "") -> Dict
 
     Raises LinkError or LinkTimeout when nothing answers, PeerError when it is not a bridge.
     """
+    status, content = _exchange(address, "GET", path, timeout_s, token, None)
+    if status == 401:
+        raise PeerError(f"{address}: the bridge wants its token; set status.token")
+    if status not in (200, 503) or content is None:
+        raise PeerError(f"{address}: what answers there is not a bridge (status {status})")
+    return content
+
+
+def post_json(
+    address: str, path: str, body: Dict[str, Any], timeout_s: float, token: str
+) -> Tuple[int, Dict[str, Any]]:
+    """Send a write to the bridge at "host:port"; returns the status and its JSON answer.
+
+    Raises LinkError or LinkTimeout when nothing answers, PeerError when it is not a bridge or refuses the token.
+    """
+    status, content = _exchange(address, "POST", path, timeout_s, token, json.dumps(body).encode())
+    if status in (401, 403):
+        raise PeerError(
+            f"{address}: the bridge takes writes only with its token;"
+            " set the same status.token for it and for this command"
+        )
+    if content is None:
+        raise PeerError(f"{address}: what answers there takes no {path} (status {status})")
+    return status, content
+
+
+def _exchange(
+    address: str, method: str, path: str, timeout_s: float, token: str, body: Optional[bytes]
+) -> Tuple[int, Optional[Dict[str, Any]]]:
     import http.client  # costs more than the question; most callers find nobody listening
 
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     connection = http.client.HTTPConnection(address, timeout=timeout_s)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
-        body = answer.read(MAX_BODY)
+        received = answer.read(MAX_BODY)
     except OSError as error:
         kind = LinkTimeout if isinstance(error, socket.timeout) else LinkError  # TimeoutError only from 3.10 on
         raise kind(f"{address}: {error.strerror or error}") from error
@@ -41,12 +70,8 @@ def get_json(address: str, path: str, timeout_s: float, token: str = "") -> Dict
         raise PeerError(f"{address}: what answers there is not a bridge ({type(error).__name__})") from error
     finally:
         connection.close()
-    if answer.status == 401:
-        raise PeerError(f"{address}: the bridge wants its token; set status.token")
     try:
-        content = json.loads(body)
+        content = json.loads(received)
     except ValueError:
         content = None
-    if answer.status not in (200, 503) or not isinstance(content, dict):
-        raise PeerError(f"{address}: what answers there is not a bridge (status {answer.status})")
-    return content
+    return answer.status, content if isinstance(content, dict) else None

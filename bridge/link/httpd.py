@@ -1,6 +1,7 @@
-"""A small HTTP server for reading: status page, snapshot, health.
+"""A small HTTP server: status page, snapshot, health; and what asks for a write, for who shows the token.
 
-Never writes anything and never serves a caller that came under a foreign host name (DNS rebinding).
+Never serves a caller that came under a foreign host name (DNS rebinding), and never takes a write from a
+browser's page of another origin or without the token, not even on the loopback address.
 Slow or many clients cannot disturb the loop: every connection has its own thread, a time-out and a place
 in a fixed number of places.
 """
@@ -25,6 +26,19 @@ WILDCARDS = ("", "0.0.0.0", "::")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+MAX_BODY = 64 * 1024  # a write is a command in JSON, not an upload
+
+
+class Request(NamedTuple):
+    """What a route is asked; header names in lower case, the last value of a query name counts."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
 class Answer(NamedTuple):
     """What a route returns."""
 
@@ -38,17 +52,22 @@ def json_answer(content: Any, status: int = 200) -> Answer:
     return Answer(status, "application/json", json.dumps(content).encode())
 
 
-Route = Callable[[], Answer]
+Route = Callable[[Request], Answer]
 
 
 class HttpServer:
-    """Serves ``routes`` (path -> function) on ``listen`` ("host:port") until closed."""
+    """Serves ``routes`` (path -> function) on ``listen`` ("host:port") until closed.
 
-    def __init__(self, listen: str, routes: Mapping[str, Route], token: str = "") -> None:
+    ``writers`` are the routes that POST may ask for, always with the token.
+    """
+
+    def __init__(
+        self, listen: str, routes: Mapping[str, Route], token: str = "", writers: Optional[Mapping[str, Route]] = None
+    ) -> None:
         self._host, _, port = listen.rpartition(":")
         self._host = self._host.strip("[]")
         self._port = int(port)
-        self._routes, self._token = dict(routes), token
+        self._routes, self._token, self._writers = dict(routes), token, dict(writers or {})
         self._server: Optional[ThreadingHTTPServer] = None
 
     @property
@@ -59,7 +78,7 @@ class HttpServer:
 
     def start(self) -> None:
         """Bind and serve in the background; raises ConfigError when the address cannot be had."""
-        handler = _handler(self._routes, self._token, self._allowed_hosts())
+        handler = _handler(self._routes, self._writers, self._token, self._allowed_hosts())
         try:
             self._server = _Server((self._host, self._port), handler)
         except OSError as error:
@@ -116,7 +135,7 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: a client that went away is no event here."""
 
 
-def _handler(routes: Dict[str, Route], token: str, hosts: Tuple[str, ...]) -> type:
+def _handler(routes: Dict[str, Route], writers: Dict[str, Route], token: str, hosts: Tuple[str, ...]) -> type:
     class Handler(BaseHTTPRequestHandler):
         """One connection; HTTP/1.1 with keep-alive."""
 
@@ -129,6 +148,9 @@ def _handler(routes: Dict[str, Route], token: str, hosts: Tuple[str, ...]) -> ty
 
         do_HEAD = do_GET
 
+        def do_POST(self) -> None:
+            self._reply(self._written())
+
         def _answer(self) -> Answer:
             if hosts and _host_name(self.headers.get("Host", "")) not in hosts:
                 return _text(403, "this address is served under its own name only")
@@ -138,7 +160,38 @@ def _handler(routes: Dict[str, Route], token: str, hosts: Tuple[str, ...]) -> ty
                 return _text(404, "no such page")
             if token and path != "/healthz" and not hosts and not self._token_shown():
                 return _text(401, "a token is needed: Authorization: Bearer ...")
-            return route()
+            return route(self._request(b""))
+
+        def _written(self) -> Answer:
+            body, refusal = self._body()
+            if refusal is not None:
+                self.close_connection = True  # the body was not read
+                return refusal
+            if hosts and _host_name(self.headers.get("Host", "")) not in hosts:
+                return _text(403, "this address is served under its own name only")
+            route = writers.get(self.path.partition("?")[0])
+            if route is None:
+                return _text(404, "no such page, or it cannot be written to")
+            if self.headers.get("Origin"):
+                return _text(403, "a page of a browser may not write here")
+            if not token:
+                return _text(403, "writing needs a token: set status.token")
+            if not self._token_shown():
+                return _text(401, "a token is needed: Authorization: Bearer ...")
+            return route(self._request(body))
+
+        def _body(self) -> Tuple[bytes, Optional[Answer]]:
+            length = self.headers.get("Content-Length", "")
+            if not length.isdigit():
+                return b"", _text(411, "a write needs its length")
+            if int(length) > MAX_BODY:
+                return b"", _text(413, f"at most {MAX_BODY} bytes")
+            return self.rfile.read(int(length)), None
+
+        def _request(self, body: bytes) -> Request:
+            path, _, query = self.path.partition("?")
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            return Request(self.command, path, _pairs(query) if query else {}, headers, body)
 
         def _token_shown(self) -> bool:
             shown = self.headers.get("Authorization", "")
@@ -158,6 +211,12 @@ def _handler(routes: Dict[str, Route], token: str, hosts: Tuple[str, ...]) -> ty
             """Say nothing: the log is for state changes."""
 
     return Handler
+
+
+def _pairs(query: str) -> Dict[str, str]:
+    from urllib.parse import parse_qsl  # few callers have a query
+
+    return dict(parse_qsl(query, keep_blank_values=True))
 
 
 def _host_name(header: str) -> str:

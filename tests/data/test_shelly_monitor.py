@@ -175,7 +175,7 @@ def test_the_first_values_come_at_once_and_are_fresh(device, clock, page):
 
 def test_a_bridges_own_relay_is_understood(device, clock):
     reading = Reading(clock.now(), clock.monotonic(), "modbus-tcp", 2800.0, 15.5, 0.0, 8540.0, None)
-    server = HttpServer("127.0.0.1:0", {"/latest": lambda: json_answer(latest(reading))}, "")
+    server = HttpServer("127.0.0.1:0", {"/latest": lambda request: json_answer(latest(reading))}, "")
     server.start()
     try:
         install(device, "http://%s:%d/latest" % server.address)

@@ -10,13 +10,13 @@ import pytest
 
 from bridge.clock import Clock
 from bridge.errors import ConfigError, LinkError, PeerError
-from bridge.link.bridge_http import get_json
+from bridge.link.bridge_http import get_json, post_json
 from bridge.link.httpd import PLACES, Answer, HttpServer, json_answer
 
 
 @pytest.fixture
 def server():
-    served = HttpServer("127.0.0.1:0", {"/x": lambda: json_answer({"a": 1}), "/down": lambda: json_answer({"ok": False}, 503)})
+    served = HttpServer("127.0.0.1:0", {"/x": lambda request: json_answer({"a": 1}), "/down": lambda request: json_answer({"ok": False}, 503)})
     served.start()
     yield served
     served.close()
@@ -41,9 +41,49 @@ def test_a_page_is_served_and_a_503_has_a_body(server):
 
 def test_unknown_pages_methods_and_hosts_are_refused(server):
     assert " 404 " in ask(server, "GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    assert " 501 " in ask(server, "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+    assert " 501 " in ask(server, "PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+    assert " 404 " in ask(server, "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
     assert " 403 " in ask(server, "GET /x HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
     assert " 200 " in ask(server, "GET /x?y=1 HTTP/1.1\r\nHost: 127.0.0.1:99\r\nConnection: close\r\n\r\n")
+
+
+def test_a_write_needs_the_token_even_on_loopback_and_no_page_of_a_browser_can_send_one():
+    got = []
+
+    def take(request):
+        got.append((request.method, request.path, dict(request.query), request.body))
+        return json_answer({"taken": True})
+
+    for token, extra, status in (
+        ("sesame", "Authorization: Bearer sesame\r\n", 200), ("sesame", "", 401), ("", "", 403),
+        ("sesame", "Authorization: Bearer sesame\r\nOrigin: http://127.0.0.1\r\n", 403),
+        ("sesame", "Authorization: Bearer wrong\r\n", 401),
+    ):
+        served = HttpServer("127.0.0.1:0", {}, token, {"/w": take})
+        served.start()
+        try:
+            head = f"POST /w?a=1&b= HTTP/1.1\r\nHost: localhost\r\n{extra}Content-Length: 2\r\n\r\n"
+            assert f" {status} " in ask(served, head + "{}"), (token, extra)
+        finally:
+            served.close()
+    assert got == [("POST", "/w", {"a": "1", "b": ""}, b"{}")]
+
+
+def test_a_write_without_length_or_with_too_much_is_refused_unread(server):
+    assert " 411 " in ask(server, "POST /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert " 413 " in ask(server, "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n")
+
+
+def test_the_bridge_is_asked_to_write_with_its_token():
+    served = HttpServer("127.0.0.1:0", {}, "sesame", {"/w": lambda request: json_answer({"got": json.loads(request.body)}, 409)})
+    served.start()
+    address = "%s:%d" % served.address
+    try:
+        assert post_json(address, "/w", {"a": 1}, 2.0, "sesame") == (409, {"got": {"a": 1}})
+        with pytest.raises(PeerError, match="status.token"):
+            post_json(address, "/w", {}, 2.0, "")
+    finally:
+        served.close()
 
 
 def test_head_has_no_body(server):
@@ -75,7 +115,7 @@ def test_greedy_clients_get_no_place_and_the_others_are_served_when_they_leave(s
 
 
 def test_a_wider_address_asks_for_the_token():
-    served = HttpServer("0.0.0.0:0", {"/x": lambda: json_answer({}), "/healthz": lambda: Answer(200, "text/plain", b"ok")}, "sesame")
+    served = HttpServer("0.0.0.0:0", {"/x": lambda request: json_answer({}), "/healthz": lambda request: Answer(200, "text/plain", b"ok")}, "sesame")
     served.start()
     try:
         address = "127.0.0.1:%d" % served.address[1]
