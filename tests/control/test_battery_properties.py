@@ -181,7 +181,7 @@ class Battery(RuleBasedStateMachine):
     def teardown(self):
         try:
             if self.bench is not None:
-                self.bench.wire.down = False
+                self.bench.wire.down, self.bench.wire.kill_at = False, None
                 self.bench.plant.clear()
                 if not self.alive:
                     self.bench.restart()
