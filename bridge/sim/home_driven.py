@@ -110,7 +110,7 @@ class DrivenHome:
         now, able = self._home.conditions(second), self._able()
         if orders.running != RUNNING:
             return idle(house, able, orders, now)
-        if orders.off_grid:
+        if orders.off_grid or now.off_grid:
             return island(house, orders, now, able)
         pv_w, target_w = wanted_w(house, orders, now, able)
         share = min(1.0, (second - self._since) / RAMP_S)
@@ -129,7 +129,7 @@ class DrivenHome:
             able = able._replace(most_w=min(able.most_w, charge_w))
         if discharge_w is not None:
             able = able._replace(least_w=max(able.least_w, -discharge_w))
-        return able
+        return able._replace(least_w=min(able.least_w, able.most_w))  # refilling is both, and bounded by one
 
     def _within(self, battery_w: int) -> int:
         """Keep a ramping battery inside what its charge allows, whatever it was told before."""

@@ -48,6 +48,8 @@ class PlantSim:
             raise ConfigError(f"unknown_unit {unknown_unit!r}: it is silent or exception11")
         self._clock = clock
         self._vendor = vendor_from(sigenergy)
+        if soc_pct is not None and not 0 <= soc_pct <= 100:
+            raise ConfigError(f"state of charge {soc_pct:g} %: it is 0 to 100")
         self._began = (clock.now(), clock.monotonic())
         self.home: Optional[AnyHome] = None
         self._world: Optional[World] = None

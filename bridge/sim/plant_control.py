@@ -86,7 +86,7 @@ class Control:
         self.acting: Dict[int, int] = {}
         self._image, self._house = image, house
         self._spc = FIRMWARES[level] if spc is None else spc
-        self._v2g = level == "2.9"
+        self._v2g = level == "2.9"  # mode 8
         self._stopped = False
         self.obey(0, 1 << 16)
 
@@ -139,8 +139,8 @@ class Control:
         if orders is None:
             orders = Orders(mode=self.acting[MODE] if self.remote else SELF_CONSUMPTION)
         caps: Dict[str, Any] = {cap.order: self.limit(cap) for cap in CAPS if self._acts(cap)}
-        if self.situation.vpp is not None:  # its own powers stand; the owner's caps bind it elsewhere
-            caps = {name: cap for name, cap in caps.items() if orders._asdict()[name] is None}
+        if self.situation.vpp is not None:  # it does as it likes, but at the grid the owner's caps stand
+            caps.update(charge_w=None, discharge_w=None, pv_w=None)
         return orders._replace(
             set_point_w=_signed(self.acting[SET_POINT]), floor_pct=self._pct(FLOOR, self._house.floor_pct),
             full_pct=self._pct(FULL, 100.0), backup_pct=self._pct(BACKUP, 0.0),

@@ -75,8 +75,8 @@ FAULTS = (
     FaultKind("off_grid", "any", (("kind", 1), ("after_s", 0)), "the grid is away: 1 by itself, 2 by hand"),
     FaultKind("not_running", "any", (("state", 2), ("after_s", 0)), "30051: 0 standby, 2 fault, 3 shutdown"),
     FaultKind("vpp_takeover", "any", (
-        ("after_s", 0), ("remote", 0), ("mode", 6), ("w", 2000), ("returns", 1),
-    ), "a VPP holds the plant (30003 = 6) and writes 40029 and 40031; gives them back when it goes"),
+        ("after_s", 0), ("w", -2000), ("remote", 0), ("mode", 2), ("returns", 1), ("holds", 0),
+    ), "30003 = 6: a VPP moves the battery with w and writes 40029 and 40031; unless it holds, 40029 = 1 ends it"),
     FaultKind("other_master", "any", (("after_s", 0), ("address", 40031), ("value", 2)), "somebody writes a register"),
     FaultKind("backup_reset", "any", (("pct", 0.0),), "40046 falls to pct when remote EMS is switched"),
     FaultKind("restart", "any", (("down_s", 2.0),), "the plant restarts, and keeps its holding registers"),
@@ -148,6 +148,11 @@ class FaultBoard:
         """Return a fault's parameters while it is in force and its ``after_s`` is over."""
         params = self.get(name, now)
         return params if params is not None and now >= self._active[name].begins else None
+
+    def peek(self, name: str) -> Optional[Params]:
+        """Return a fault's parameters if nobody has seen it end."""
+        active = self._active.get(name)
+        return None if active is None else active.params
 
     def edges(self, names: Sequence[str], after: float, now: float) -> List[float]:
         """Return when these faults began or ended, later than ``after`` and before ``now``, in order."""

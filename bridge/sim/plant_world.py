@@ -100,6 +100,8 @@ class World:
         if address in (START_STOP, INVERTER_START_STOP):
             self.control.start_stop(any(words))
         remote = self.control.remote
+        if address <= REMOTE < address + len(words) // 2 and words[2 * (REMOTE - address) + 1]:
+            self._evict()
         self.control.obey(address, len(words) // 2)
         reset = self._board.get("backup_reset", now)
         if reset is not None and remote != self.control.remote:
@@ -149,9 +151,17 @@ class World:
         off_grid, stopped = self._board.due("off_grid", now), self._board.due("not_running", now)
         self.control.situation = Situation(
             off_grid=off_grid["kind"] if off_grid else 0, running=stopped["state"] if stopped else 1,
-            vpp=None if vpp is None else Orders(vpp["mode"], charge_w=vpp["w"], discharge_w=vpp["w"]),
+            vpp=None if vpp is None else Orders(battery_w=vpp["w"]),
         )
         self._order(now)
+
+    def _evict(self) -> None:
+        """Let a VPP go whose plant somebody takes: users saw the plant leave an event for 40029 = 1."""
+        vpp = self._board.peek("vpp_takeover")
+        if self._taken is not None and vpp is not None and not vpp["holds"]:
+            self._board.clear("vpp_takeover")
+            self._taken = None
+            self.control.situation = self.control.situation._replace(vpp=None)
 
     def _put(self, address: int, number: int) -> None:
         """Write a register as another master of this plant does."""

@@ -178,11 +178,11 @@ def test_not_running_plant_moves_no_power(plant, wire, clock):
 
 def test_vpp_takeover_takes_remote_ems_and_gives_it_back(plant, wire, clock):
     command(wire, 4)
-    plant.fault("vpp_takeover", after_s=60, mode=6, w=1500)
+    plant.fault("vpp_takeover", after_s=60, w=-1500, holds=1)
     clock.advance(59)
     assert (register(wire, 30003), power(wire, 30037)) == (7, 4200)
     clock.advance(11)
-    assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (6, 0, 6)
+    assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (6, 0, 2)
     assert power(wire, 30037) == -1500
     command(wire, 4)  # it does not let go because somebody writes
     clock.advance(10)
@@ -200,7 +200,19 @@ def test_vpp_takeover_may_leave_the_registers_as_they_are(plant, wire, clock):
     clock.advance(1)
     plant.clear()
     clock.advance(1)
-    assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (0, 0, 6)
+    assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (0, 0, 2)
+
+
+def test_vpp_takeover_ends_when_somebody_takes_the_plant_in_the_middle(plant, wire, clock):
+    command(wire, 6)
+    plant.fault("vpp_takeover", w=1000)
+    clock.advance(10)
+    assert (register(wire, 30003), power(wire, 30037)) == (6, 1000)
+    wire.ask(write_one(REMOTE, 1))
+    clock.advance(10)
+    assert (register(wire, 30003), register(wire, MODE), power(wire, 30037)) == (7, 2, 1684)  # not mode 6
+    plant.clear()
+    assert (register(wire, 30003), register(wire, MODE)) == (7, 2)
 
 
 @pytest.mark.parametrize(("address", "number", "shown"), [
