@@ -12,8 +12,8 @@ from typing import Any, Deque, Optional, Sequence, Type, Union
 from bridge.clock import Clock
 from bridge.errors import ConfigError
 from bridge.registers import encode, sigenergy, vendor_from
-from bridge.sim.home import HOUSE, House
-from bridge.sim.plant_control import Control, ControlView
+from bridge.sim.home import HOUSE, HomeState, House
+from bridge.sim.plant_control import MODE, Control, ControlView
 from bridge.sim.plant_faults import FaultBoard
 from bridge.sim.plant_image import AnyImage, PlantImage, ReplayImage, words_bytes
 from bridge.sim.plant_records import Counters, Request, Rules, Truth, Write
@@ -64,8 +64,7 @@ class PlantSim:
             control = Control(image, house, native_mode, level, spc)
             image.name_firmware(control.firmware)
             self.home = home_for(scenario, seed, house)
-            self._world = world = World(
-                image, self.home, house, control, board, self._vendor, self._second_of, soc_pct)
+            self._world = world = World(image, self.home, house, control, board, self._second_of, soc_pct)
             if memory is not None:
                 world.remember(memory)
         rules = Rules(unit, min_gap_ms, delay_s, strict_function, "silent" if serial else unknown_unit)
@@ -125,6 +124,13 @@ class PlantSim:
             return self._inside().control.view()
 
     @property
+    def state(self) -> HomeState:
+        """The power flow of this second; ``home.at`` says what it were if nobody had commanded."""
+        with self._station.lock:
+            self._station.refresh()
+            return self._inside().state(self._clock.monotonic())
+
+    @property
     def memory(self) -> Memory:
         """What the plant keeps without power: give it to another plant, and that one goes on."""
         with self._station.lock:
@@ -170,6 +176,10 @@ class PlantSim:
 
         The names and parameters are the rows of plant_faults.FAULTS. Raises ConfigError for others.
         """
+        if name in EVENTS:
+            inside = self._inside()
+            if name == "other_master" and "value" in params:
+                inside.words_for(params.get("address", MODE), params["value"])
         with self._station.lock:
             self._station.refresh()
             self._station.board.set(name, params, self._clock.monotonic())

@@ -89,6 +89,7 @@ ON_WRITES = (
     "ack_ignored", "write_exception", "exception2_state", "write_silent", "slow_write", "crash_after_write",
 )
 
+CHOICES = (("keep", ("new", "old")),)
 CONTROLS = ("for_s", "count")  # any fault may end by itself
 TCP_FLAKES = ("silent", "busy", "reset", "close", "truncate", "garbage", "wrong_transaction", "stale_reply")
 RTU_FLAKES = ("silent", "busy", "crc", "truncate", "garbage")
@@ -125,6 +126,9 @@ class FaultBoard:
             unknown.append("count")
         if unknown:
             raise ConfigError(f"fault {name} has no parameter {', '.join(unknown)}")
+        for key, allowed in CHOICES:
+            if key in params and params[key] not in allowed:
+                raise ConfigError(f"fault {name}: {key} is {' or '.join(allowed)}, not {params[key]!r}")
         self._active[name] = _Active({**dict(kind.defaults), **params}, now)
 
     def clear(self, name: Optional[str] = None) -> Tuple[str, ...]:

@@ -10,13 +10,13 @@ import struct
 from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 from bridge.errors import ConfigError
-from bridge.registers import Register, Vendor, encode
-from bridge.sim.home import House
+from bridge.registers import Register
+from bridge.sim.home import HomeState, House
 from bridge.sim.home_control import Orders
 from bridge.sim.home_driven import DrivenHome
 from bridge.sim.plant_control import BACKUP, INVERTER_START_STOP, MODE, REMOTE, START_STOP, Control, Situation
 from bridge.sim.plant_faults import FaultBoard
-from bridge.sim.plant_image import PlantImage, ReplayImage, words_bytes
+from bridge.sim.plant_image import PlantImage, ReplayImage
 from bridge.sim.plant_scenarios import AnyHome
 
 HOLDING = 40000
@@ -66,9 +66,9 @@ class World:
 
     def __init__(
         self, image: PlantImage, home: AnyHome, house: House, control: Control, board: FaultBoard,
-        vendor: Vendor, second_of: Callable[[float], int], soc_pct: Optional[float] = None,
+        second_of: Callable[[float], int], soc_pct: Optional[float] = None,
     ) -> None:
-        self.control, self._board, self._vendor = control, board, vendor
+        self.control, self._board = control, board
         self._image, self.second_of = image, second_of
         self.objection = control.objection
         self._house, self._driven = house, DrivenHome(home, house, control.orders())
@@ -94,6 +94,10 @@ class World:
         if self._counted is None or abs(second - self._counted) >= COUNTERS_EVERY_S:
             self._counted = second
             self._image.count(*self._driven.energy(second))
+
+    def state(self, now: float) -> HomeState:
+        """Return the power flow of this second, as it stands in the registers."""
+        return self._driven.at(self.second_of(now))
 
     def wrote(self, address: int, words: bytes, now: float) -> None:
         """Act on registers that were written."""
@@ -165,10 +169,19 @@ class World:
 
     def _put(self, address: int, number: int) -> None:
         """Write a register as another master of this plant does."""
-        row = self._vendor.at(address)
-        words = words_bytes([number] if row is None else encode(row, number / row.gain))
+        words = self.words_for(address, number)
         self._image.write(address, words)
         self.control.obey(address, len(words) // 2)
+
+    def words_for(self, address: int, number: int) -> bytes:
+        """Return a raw number as the words of a holding register. Raises ConfigError if it is none."""
+        row = self._image.writable_by(address)
+        if row is None:
+            raise ConfigError(f"other_master: nobody can write {address} on this plant")
+        try:
+            return int(number).to_bytes(2 * row.count, "big", signed=number < 0)
+        except OverflowError:
+            raise ConfigError(f"other_master: {number} does not fit into {address}") from None
 
     def _order(self, now: float) -> None:
         if self.control.remote and not self._driven.driven:
