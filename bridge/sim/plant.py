@@ -23,6 +23,8 @@ from bridge.sim.plant_station import Station
 from bridge.sim.plant_tcp import TcpPort
 from bridge.sim.plant_world import EVENTS, AnyWorld, Memory, Recording, World
 
+RESTART_S = 2.0
+
 
 class PlantSim:
     """One plant on one line. Constructing opens nothing; ``start`` does.
@@ -187,7 +189,7 @@ class PlantSim:
                 self._station.renew()
         if name == "restart":
             self.clear("restart")
-            self.restart(**params)
+            self.restart(params.get("down_s", RESTART_S))
         if name == "refuse" and self._tcp:
             self._tcp.refuse()
         if name == "unplug":
@@ -205,7 +207,7 @@ class PlantSim:
         if self._rtu and name in (None, "unplug"):
             self._rtu.mend()
 
-    def restart(self, down_s: float = 2.0) -> None:
+    def restart(self, down_s: float = RESTART_S) -> None:
         """Restart the plant: connections end, nothing answers for so long, holding registers stay."""
         self._station.restart()
         self.fault("refuse" if self._tcp else "silent", for_s=down_s)

@@ -26,6 +26,8 @@ class FaultKind(NamedTuple):
 
 
 SPIKE_W = 2147482148  # -1500 W whose sign bit was lost; as u32 the true words are 4294965796
+# Which writes a fault meets: to one register (0: any), and the nth of these alone (0: each).
+ON_WRITE: Tuple[Tuple[str, Any], ...] = (("address", 0), ("n", 0))
 
 FAULTS = (
     FaultKind("refuse", "tcp", (), "nothing listens; open connections are reset"),
@@ -66,12 +68,12 @@ FAULTS = (
     FaultKind("clock_zero", "values", (), "the plant's clock is not set"),
     FaultKind("no_meter", "values", (), "gateway and meter are not connected"),
     FaultKind("inverted_grid", "values", (), "the grid's sign is inverted"),
-    FaultKind("ack_ignored", "any", (("address", 0), ("keep", "new")), "writes are acknowledged and change nothing"),
-    FaultKind("write_exception", "any", (("address", 0), ("code", 4)), "an exception to writes"),
-    FaultKind("exception2_state", "any", (("address", 0),), "caps are refused for reasons of state"),
-    FaultKind("write_silent", "any", (("address", 0), ("executed", 1)), "writes get no answer, executed or not"),
-    FaultKind("slow_write", "any", (("address", 0), ("s", 1.0)), "the answer to a write takes s longer"),
-    FaultKind("crash_after_write", "tcp", (("n", 1), ("address", 0)), "the connection ends after the nth write"),
+    FaultKind("ack_ignored", "any", (*ON_WRITE, ("keep", "new")), "writes are acknowledged and change nothing"),
+    FaultKind("write_exception", "any", (*ON_WRITE, ("code", 4)), "an exception to writes"),
+    FaultKind("exception2_state", "any", ON_WRITE, "caps are refused for reasons of state"),
+    FaultKind("write_silent", "any", (*ON_WRITE, ("executed", 1)), "writes get no answer, executed or not"),
+    FaultKind("slow_write", "any", (*ON_WRITE, ("s", 1.0)), "the answer to a write takes s longer"),
+    FaultKind("crash_after_write", "tcp", (*ON_WRITE, ("answer", 1)), "a write is executed and ends the connection"),
     FaultKind("off_grid", "any", (("kind", 1), ("after_s", 0)), "the grid is away: 1 by itself, 2 by hand"),
     FaultKind("not_running", "any", (("state", 2), ("after_s", 0)), "30051: 0 standby, 2 fault, 3 shutdown"),
     FaultKind("vpp_takeover", "any", (
@@ -179,9 +181,9 @@ class FaultBoard:
                 continue
             active = self._active[kind.name]
             active.met += 1
-            if active.met < params.get("n", 0):
-                continue
-            if "n" in params:
+            if kind.name in ON_WRITES and params["n"]:
+                if active.met < params["n"]:
+                    continue
                 active.left = 1
             if active.left is not None:
                 active.left -= 1

@@ -26,10 +26,9 @@ EVENTS = ("off_grid", "not_running", "vpp_takeover", "other_master")
 
 
 class Memory(NamedTuple):
-    """What a plant keeps without power: holding registers, what acts of them, native mode, charge."""
+    """What a plant keeps without power: holding registers, native mode, charge if it was commanded."""
 
     holding: bytes
-    acting: Tuple[Tuple[int, int], ...]
     native_mode: int
     stored_wh: Optional[float]
 
@@ -119,20 +118,22 @@ class World:
         self._driven.bound(charge_w, discharge_w, self.second_of(now))
 
     def restart(self, now: float) -> None:
-        """Start again with what is kept without power."""
+        """Start again with what is kept without power, and act on all of it."""
+        self.control.obey_all()
+        self._order(now)
         self._driven.restart(self.second_of(now))
 
     def memory(self) -> Memory:
         """Return what the plant keeps without power."""
         holding = bytes(self._image.data[2 * HOLDING:])
-        return Memory(holding, tuple(self.control.acting.items()), self.control.native, self._driven.stored_wh)
+        return Memory(holding, self.control.native, self._driven.stored_wh)
 
     def remember(self, memory: Memory) -> None:
         """Be the plant that kept this; before the first tick only."""
         if self._seen is not None:
             raise ConfigError("a plant that runs cannot remember another's registers")
         self._image.write(HOLDING, memory.holding)
-        self.control.acting.update(memory.acting)
+        self.control.obey_all()
         self.control.native = memory.native_mode
         self._start_wh = memory.stored_wh
 

@@ -38,6 +38,17 @@ def command(wire, mode):
     assert wire.ask(write_one(MODE, mode)) == write_one(MODE, mode)
 
 
+def reconnected(plant):
+    """Return a wire to a plant that has just restarted."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return Wire(plant.port)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
 def outcomes(plant):
     return [write.outcome for write in plant.writes]
 
@@ -53,7 +64,13 @@ def test_ack_ignored_shows_the_new_value_and_does_nothing(plant, wire, clock):
     assert register(wire, 30003) == 0
     assert power(wire, 30037) == before
     assert not plant.control.remote
+    plant.restart(0)
+    assert plant.control.remote  # a start acts on what the registers show
+    wire = reconnected(plant)
+    wire.ask(write_one(REMOTE, 0))
+    assert plant.control.remote
     plant.clear()
+    wire.ask(write_one(REMOTE, 0))
     command(wire, 4)
     clock.advance(5)
     assert register(wire, 30003) == 7
@@ -64,6 +81,8 @@ def test_ack_ignored_may_keep_the_old_value(plant, wire):
     plant.fault("ack_ignored", keep="old")
     command(wire, 4)
     assert (register(wire, REMOTE), register(wire, MODE), register(wire, 30003)) == (0, 2, 0)
+    plant.restart(0)
+    assert not plant.control.remote
     assert outcomes(plant) == ["ok + ack_ignored"] * 2
 
 
@@ -92,12 +111,21 @@ def test_write_exception_may_end_after_so_many_writes_whatever_is_read_between(p
     assert [wire.ask(write_one(REMOTE, 1))[0] for _ in range(3)] == [0x86, 0x86, 0x06]
 
 
+def test_write_exception_may_meet_the_nth_write_alone(plant, wire):
+    plant.fault("write_exception", n=3)
+    assert [wire.ask(write_one(REMOTE, 1))[0] for _ in range(5)] == [0x06, 0x06, 0x86, 0x06, 0x06]
+
+
 def test_exception2_state_refuses_caps_and_nothing_else(plant, wire):
     plant.fault("exception2_state")
     command(wire, 4)
     assert wire.ask(write_two(CHARGE, 1000)) == b"\x90\x02"
     assert wire.ask(write_two(EXPORT, 1000)) == b"\x90\x02"
     assert wire.ask(write_one(BACKUP, 100)) == write_one(BACKUP, 100)
+    plant.fault("exception2_state", address=MODE)
+    assert wire.ask(write_one(MODE, 2)) == REFUSED_2
+    wire.ask(write_two(CHARGE, 1000))
+    assert words(wire.ask(read_pdu(CHARGE, 2))) == [0, 1000]
 
 
 def test_write_silent_executes_and_says_nothing(plant, wire):
@@ -139,6 +167,15 @@ def test_crash_after_write_ends_the_connection_after_the_nth(plant, n):
     with Wire(plant.port) as wire:
         assert wire.ask(write_one(MODE, 4)) == write_one(MODE, 4)
         assert wire.ask(write_one(MODE, 2)) == write_one(MODE, 2)
+
+
+def test_crash_after_write_may_leave_the_answer_unsaid(plant):
+    plant.fault("crash_after_write", answer=0)
+    with Wire(plant.port) as wire:
+        wire.send(write_one(REMOTE, 1))
+        assert wire.receive() == b""
+    with Wire(plant.port) as wire:
+        assert register(wire, REMOTE) == 1
 
 
 # --- what comes from outside ---
@@ -262,15 +299,7 @@ def test_restart_ends_connections_and_keeps_the_registers(plant, wire, clock):
     with pytest.raises(OSError):
         Wire(plant.port)
     clock.advance(31)
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            again = Wire(plant.port)
-            break
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    with again:
+    with reconnected(plant) as again:
         assert (register(again, REMOTE), register(again, MODE), register(again, 30003)) == (1, 4, 7)
         assert words(again.ask(read_pdu(CHARGE, 2))) == [0, 2000]
         assert power(again, 30037) == 2000
