@@ -17,7 +17,7 @@ Params = Mapping[str, Any]
 
 
 class FaultKind(NamedTuple):
-    """One fault: on which line it exists, its parameters with defaults, what it does."""
+    """One fault: on which line it exists (or what it is about), its parameters with defaults, what it does."""
 
     name: str
     line: str
@@ -74,14 +74,14 @@ FAULTS = (
     FaultKind("write_silent", "any", (*ON_WRITE, ("executed", 1)), "writes get no answer, executed or not"),
     FaultKind("slow_write", "any", (*ON_WRITE, ("s", 1.0)), "the answer to a write takes s longer"),
     FaultKind("crash_after_write", "tcp", (*ON_WRITE, ("answer", 1)), "a write is executed and ends the connection"),
-    FaultKind("off_grid", "any", (("kind", 1), ("after_s", 0)), "the grid is away: 1 by itself, 2 by hand"),
-    FaultKind("not_running", "any", (("state", 2), ("after_s", 0)), "30051: 0 standby, 2 fault, 3 shutdown"),
-    FaultKind("vpp_takeover", "any", (
+    FaultKind("off_grid", "plant", (("kind", 1), ("after_s", 0)), "the grid is away: 1 by itself, 2 by hand"),
+    FaultKind("not_running", "plant", (("state", 2), ("after_s", 0)), "30051: 0 standby, 2 fault, 3 shutdown"),
+    FaultKind("vpp_takeover", "plant", (
         ("after_s", 0), ("w", -2000), ("remote", 0), ("mode", 2), ("returns", 1), ("holds", 0),
     ), "30003 = 6: a VPP moves the battery with w and writes 40029 and 40031; unless it holds, 40029 = 1 ends it"),
-    FaultKind("other_master", "any", (("after_s", 0), ("address", 40031), ("value", 2)), "somebody writes a register"),
-    FaultKind("backup_reset", "any", (("pct", 0.0),), "40046 falls to pct when remote EMS is switched"),
-    FaultKind("restart", "any", (("down_s", 2.0),), "the plant restarts, and keeps its holding registers"),
+    FaultKind("other_master", "plant", (("after_s", 0), ("address", 40031), ("value", 2)), "somebody writes a register"),
+    FaultKind("backup_reset", "plant", (("pct", 0.0),), "40046 falls to pct when remote EMS is switched"),
+    FaultKind("restart", "plant", (("down_s", 2.0),), "the plant restarts, and keeps its holding registers"),
 )
 STANDING = (  # these meet the line, not single requests
     "refuse", "connection_limit", "idle_close", "one_in_flight", "min_gap", "echo", "foreign_master", "noise",
@@ -113,7 +113,7 @@ class FaultBoard:
 
     def __init__(self, line: str, seed: int) -> None:
         self._line = line
-        self._kinds = {kind.name: kind for kind in FAULTS if kind.line in (line, "any", "values")}
+        self._kinds = {kind.name: kind for kind in FAULTS if kind.line in (line, "any", "values", "plant")}
         self._active: Dict[str, _Active] = {}
         self._random = Random(seed)
 
