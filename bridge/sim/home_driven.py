@@ -75,11 +75,11 @@ class DrivenHome:
                 self.begin(second)
             self._bounds, self._state = (charge_w, discharge_w), None
 
-    def restart(self, second: int) -> None:
-        """Start the inverter again: its battery comes up from rest."""
+    def restart(self, second: int, down_s: int) -> None:
+        """Start the inverter again: its battery rests for so long and comes up from there."""
         if self.driven:
             self.at(second)
-            self._since, self._from_w, self._state = second, 0, None
+            self._since, self._from_w, self._state = second + down_s, 0, None
 
     def at(self, second: int) -> HomeState:
         """Return the house at a second not before the last one asked for."""
@@ -112,7 +112,7 @@ class DrivenHome:
         if orders.off_grid or now.off_grid:
             return island(house, orders, now, able)
         pv_w, target_w = wanted_w(house, orders, now, able)
-        share = min(1.0, (second - self._since) / RAMP_S)
+        share = max(0.0, min(1.0, (second - self._since) / RAMP_S))
         battery_w = round(self._from_w + (target_w - self._from_w) * share)
         if second < self._paused_until and not able.below_floor:
             battery_w = 0

@@ -209,7 +209,7 @@ class PlantSim:
 
     def restart(self, down_s: float = RESTART_S) -> None:
         """Restart the plant: connections end, nothing answers for so long, holding registers stay."""
-        self._station.restart()
+        self._station.restart(down_s)
         self.fault("refuse" if self._tcp else "silent", for_s=down_s)
 
     def _second_of(self, monotonic: float) -> int:

@@ -79,7 +79,7 @@ FAULTS = (
     FaultKind("vpp_takeover", "plant", (
         ("after_s", 0), ("w", -2000), ("remote", 0), ("mode", 2), ("returns", 1), ("holds", 0),
     ), "30003 = 6: a VPP moves the battery with w and writes 40029 and 40031; unless it holds, 40029 = 1 ends it"),
-    FaultKind("other_master", "plant", (("after_s", 0), ("address", 40031), ("value", 2)), "somebody writes a register"),
+    FaultKind("other_master", "plant", (("after_s", 0), ("address", 40031), ("value", 2)), "somebody writes it"),
     FaultKind("backup_reset", "plant", (("pct", 0.0),), "40046 falls to pct when remote EMS is switched"),
     FaultKind("restart", "plant", (("down_s", 2.0),), "the plant restarts, and keeps its holding registers"),
 )

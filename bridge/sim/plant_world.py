@@ -52,7 +52,7 @@ class Recording:
     def pinned(self, now: float) -> None:
         """Do nothing: a recording has no battery."""
 
-    def restart(self, now: float) -> None:
+    def restart(self, now: float, down_s: float) -> None:
         """Do nothing: a recording is the same after as before."""
 
     def objection(self, row: Register, raw: int) -> Optional[int]:
@@ -117,11 +117,11 @@ class World:
         charge_w, discharge_w = (None if words is None else struct.unpack(">I", words)[0] for words in bounds)
         self._driven.bound(charge_w, discharge_w, self.second_of(now))
 
-    def restart(self, now: float) -> None:
+    def restart(self, now: float, down_s: float) -> None:
         """Start again with what is kept without power, and act on all of it."""
         self.control.obey_all()
         self._order(now)
-        self._driven.restart(self.second_of(now))
+        self._driven.restart(self.second_of(now), round(down_s))
 
     def memory(self) -> Memory:
         """Return what the plant keeps without power."""

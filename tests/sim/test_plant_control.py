@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.clock import ManualClock
 from bridge.errors import ConfigError
+from bridge.registers import decode, sigenergy, vendor_from
 from bridge.sim.home import HOUSE
 from bridge.sim.plant import PlantSim
 from bridge.sim.plant_control import CAPS
@@ -22,6 +23,7 @@ CHARGE, DISCHARGE, PV, EXPORT, IMPORT, PCS_EXPORT, PCS_IMPORT = (cap.address for
 NO_LIMIT = 0xFFFFFFFF
 RAMP_S = 5  # after this the battery does what it was told
 NOBODY = 0xFFFF
+VENDOR = vendor_from(sigenergy)
 
 
 class Bench:
@@ -249,6 +251,7 @@ def test_export_cap_of_zero_keeps_a_small_import_for_good(bench):
     for _ in range(5):
         bench.clock.advance(600)
         assert 50 <= bench.flow[2] <= 120
+        assert bench.flow[0] == 3000  # the battery takes it, no sun is lost
     bench.mode(1)
     assert 50 <= bench.flow[2] <= 120
 
@@ -270,10 +273,14 @@ def test_caps_and_modes_persist_over_modes_release_and_restart(bench):
             time.sleep(0.01)
     assert words(bench.wire.ask(read_pdu(DISCHARGE, 2, 3))) == [0, 2000]
     assert (bench.word(REMOTE), bench.word(MODE), bench.word(BACKUP)) == (0, 6, 250)
+    assert bench.power(30037) == 0  # the battery comes up from rest
+    bench.clock.advance(RAMP_S)
+    assert bench.power(30037) == 1684
     bench.wire.socket.close()
 
 
 def test_plant_kept_without_power_is_handed_over_to_another(bench, bench_of):
+    assert bench_of(memory=bench_of(native_mode=9).plant.memory).word(30003) == 9
     bench.mode(4)
     bench.put(CHARGE, 1500)
     bench.clock.advance(3600)
@@ -324,6 +331,12 @@ def test_discharge_cap_of_zero_in_mode_2_stops_supply_of_the_house_and_not_the_s
 
 # --- state of charge ---
 
+def test_charge_follows_self_consumption_under_remote_ems(bench):
+    bench.mode(2)
+    bench.clock.advance(3600)
+    assert bench.soc_pct == pytest.approx(50 + 100 * 1684 / HOUSE.battery_wh, abs=0.2)
+
+
 def test_charge_follows_the_commanded_power_and_ends_full(bench):
     bench.mode(4)
     bench.put(CHARGE, 2000)
@@ -353,9 +366,13 @@ def test_backup_reserve_ends_a_discharge_and_charges_nothing(bench):
     bench.mode(6)
     bench.clock.advance(3600)
     assert bench.soc_pct == 45.0
+    bench.put(BACKUP, 200)
+    bench.clock.advance(10)
+    assert bench.flow[1] == -4800
     bench.put(BACKUP, 600)
+    assert bench.flow[1] == 0  # at once: no ramp takes what must be kept
     bench.clock.advance(600)
-    assert (bench.soc_pct, bench.flow[1]) == (45.0, 0)
+    assert (bench.soc_pct, bench.flow[1]) == (44.9, 0)
 
 
 def test_charge_ends_at_the_charge_cut_off(bench):
@@ -427,6 +444,21 @@ def test_energy_counters_follow_the_commanded_flow(bench):
     assert counters()["exported"] - before["exported"] == pytest.approx(3490 / 2 / 10, abs=5)
 
 
+def test_daily_counters_start_again_at_midnight_under_command_too(bench):
+    def daily(name):
+        row = VENDOR.row(name, "plant")
+        return decode(row, words(bench.wire.ask(read_pdu(row.address, row.count))))
+
+    bench.mode(1)
+    before = daily("load_daily_consumption")
+    bench.clock.advance(12 * 3600)  # 23:31 in the house
+    assert daily("load_daily_consumption") - before == pytest.approx(1.2 * 12, abs=0.05)
+    sun = daily("pv_daily_generation")
+    bench.clock.advance(3600)
+    assert daily("load_daily_consumption") == pytest.approx(1.2 * 31 / 60, abs=0.05)
+    assert daily("pv_previous_day_generation") == pytest.approx(sun + 3 * 29 / 60, abs=0.1)
+
+
 def test_start_and_stop_of_the_plant_are_what_the_never_touch_list_fears(bench):
     bench.put(40000, 0)
     bench.clock.advance(10)
@@ -477,6 +509,7 @@ def test_same_commands_at_the_same_times_make_the_same_day():
     assert day() == day()
 
 
+@pytest.mark.timing
 def test_day_under_command_is_cheap(clock):
     """A test that lets a commanded day pass must not notice it: hours nobody looks at go by in minutes."""
     with PlantSim(clock) as plant, Wire(plant.port) as wire:

@@ -194,6 +194,20 @@ def test_off_grid_plant_says_so_and_lives_on_sun_and_battery(plant, wire, clock,
     assert power(wire, 30037) == 4200
 
 
+def test_off_grid_plant_with_a_full_battery_takes_less_sun(clock):
+    with PlantSim(clock, scenario="steady", soc_pct=100) as plant, Wire(plant.port) as wire:
+        plant.fault("off_grid")
+        assert power(wire, 30037) == 0
+        assert 1200 < power(wire, 30035) < 1400
+        assert power(wire, 30284) == 1200
+
+
+def test_off_grid_plant_with_an_empty_battery_goes_dark_at_night(clock):
+    with PlantSim(clock, scenario="night", soc_pct=5) as plant, Wire(plant.port) as wire:
+        plant.fault("off_grid")
+        assert [power(wire, at) for at in (30035, 30037, 30031, 30005, 30284)] == [0] * 5
+
+
 def test_off_grid_ends_by_itself_at_its_own_second(plant, wire, clock):
     plant.fault("off_grid", for_s=5)
     clock.advance(60)
@@ -215,6 +229,7 @@ def test_not_running_plant_moves_no_power(plant, wire, clock):
 
 def test_vpp_takeover_takes_remote_ems_and_gives_it_back(plant, wire, clock):
     command(wire, 4)
+    wire.ask(write_two(DISCHARGE, 1000))  # the owner's cap is none of its business
     plant.fault("vpp_takeover", after_s=60, w=-1500, holds=1)
     clock.advance(59)
     assert (register(wire, 30003), power(wire, 30037)) == (7, 4200)
@@ -228,7 +243,7 @@ def test_vpp_takeover_takes_remote_ems_and_gives_it_back(plant, wire, clock):
     clock.advance(10)
     assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (7, 1, 4)
     assert power(wire, 30037) == 4200
-    assert [write.function for write in plant.writes] == [6] * 4  # its own writes are not in our log
+    assert [write.function for write in plant.writes] == [6, 6, 16, 6, 6]  # its own writes are not in our log
 
 
 def test_vpp_takeover_may_leave_the_registers_as_they_are(plant, wire, clock):
@@ -298,7 +313,9 @@ def test_restart_ends_connections_and_keeps_the_registers(plant, wire, clock):
     plant.fault("restart", down_s=30)
     with pytest.raises(OSError):
         Wire(plant.port)
-    clock.advance(31)
+    clock.advance(29)
+    assert plant.state.battery_w == 0
+    clock.advance(6)
     with reconnected(plant) as again:
         assert (register(again, REMOTE), register(again, MODE), register(again, 30003)) == (1, 4, 7)
         assert words(again.ask(read_pdu(CHARGE, 2))) == [0, 2000]
