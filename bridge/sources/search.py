@@ -19,13 +19,14 @@ from bridge.control.discovery import (
     plants_in,
     union,
 )
+from bridge.link.dial import split_host
 from bridge.link.lan import LanHttp
 from bridge.link.mdns import Announced
 from bridge.link.modbus import BuiltinLink
 from bridge.link.modbus_tcp import TcpWire
 from bridge.link.neighbours import Neighbourhood, Seen, is_home_address
 from bridge.link.sweep import each, open_ports
-from bridge.peers.shelly_identity import free_slots, identify
+from bridge.peers.shelly_identity import configured_name, free_slots, identify
 from bridge.registers import Vendor
 from bridge.sources.confirm import Verdict, confirm
 
@@ -89,6 +90,10 @@ class Search:
         self._ask_shellys([seen.ip for seen in self._near()])
         if hosts:
             self._sweep(hosts)
+
+    def ask(self, hosts: Sequence[str]) -> None:
+        """Ask these addresses, given by the user, who is there."""
+        self._ask_shellys(hosts)
 
     def listen(self, mdns: Mdns, once: bool = False) -> None:
         """Ask by mDNS until nobody new answers, and each newcomer who it is."""
@@ -175,11 +180,13 @@ def real_ways(
         return confirm(BuiltinLink(wire), vendor, unit, offset)
 
     def ask_shelly(ip: str) -> Optional[Shelly]:
-        http = LanHttp("shelly", ip, shelly_port, clock)
+        http = LanHttp("shelly", *split_host(ip, shelly_port), clock)
         try:
             who = identify(http)
             if who is None:
                 return None
+            if not (who.tells_name or who.auth):
+                who = who._replace(name=configured_name(http))
             found = from_http(ip, who, None)
             return found._replace(free=free_slots(http)) if found.able and not who.auth else found
         finally:
