@@ -22,12 +22,13 @@ def command_names() -> List[str]:
     """Return the verbs there are: one module of bridge.commands each."""
     import pkgutil  # costs 1 MiB with what it imports, and only help and mistakes need it
 
-    return sorted(info.name for info in pkgutil.iter_modules(commands.__path__))
+    names = (info.name for info in pkgutil.iter_modules(commands.__path__))
+    return sorted(name for name in names if not name.startswith("_"))  # _x_y.py is a part of the verb x
 
 
 def command(verb: str) -> Optional[ModuleType]:
     """Return the module of a verb, or None when there is no such command."""
-    if not verb.isidentifier():
+    if not verb.isidentifier() or verb.startswith("_"):
         return None
     name = f"{commands.__name__}.{verb}"
     try:

@@ -84,12 +84,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def begin(
     args: argparse.Namespace, settings: Settings, clock: Clock, progress: Progress, notes: List[str],
+    for_plants: bool = True,
 ) -> Tuple[Search, List[str]]:
     """Return a search that has not asked anybody yet, and the addresses that it should sweep."""
     tables = _tables(args)
     inside = frozenset(hosts_of(args.subnet)) if args.subnet else None
     search = Search(tables, _ways(args, settings, clock), clock, progress,
-                    lambda ip: is_home_address(ip) and (inside is None or ip in inside))
+                    lambda ip: is_home_address(ip) and (inside is None or ip in inside), for_plants)
     sweeps = args.sweep or not (args.no_sweep or tables.hands_out_addresses())
     return search, _hosts(args, tables, notes) if sweeps else []
 

@@ -97,7 +97,7 @@ LIBRARY = (
         Option("stale_after_s", _whole(10, 86_400),  "seconds after which a value counts as old"),
     ), ("it writes the same numbers as the bridge would: let only one of them do it",)),
     LibraryScript("rs485", "sigen-rs485", "shelly_rs485.js", "reads the plant itself by the Shelly Pro RS485 add-on", (
-        Option("unit",          _whole(1, 247),         "unit number of the plant on the line (1; the vendor says 247)"),
+        Option("unit",          _whole(1, 247),         "unit number of the plant (1; the vendor says 247)"),
         Option("baud",          _whole(1200, 115_200),  "speed of the line (38400; the vendor says 9600)"),
         FIRST_ID,
         Option("period_s",      _whole(1, 3600),        "seconds between two readings"),

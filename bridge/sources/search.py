@@ -61,13 +61,14 @@ class Search:
     """What has been found so far; ``look`` may be repeated and asks newcomers only."""
 
     def __init__(self, tables: Neighbourhood, ways: Ways, clock: Clock, tell: Tell,
-                 wanted: Callable[[str], bool] = is_home_address) -> None:
+                 wanted: Callable[[str], bool] = is_home_address, for_plants: bool = True) -> None:
         self.plants: List[Plant] = []
         self._tables = tables
         self._ways = ways
         self._clock = clock
         self._tell = tell
         self._wanted = wanted
+        self._for_plants = for_plants
         self._told: List[Shelly] = []  # by the devices themselves
         self._heard: Dict[str, Shelly] = {}  # by mDNS, at each address
         self._asked: Set[Tuple[str, str]] = set()
@@ -80,13 +81,24 @@ class Search:
         places = {shelly.ip for shelly in known}
         return union([*(names[ip] for ip in sorted(places & set(names))), *self._heard.values(), *self._told])
 
+    @property
+    def answers(self) -> int:
+        """Return how many answers devices have given so far; what came after is ``answered(answers)``."""
+        return len(self._told)
+
+    def answered(self, since: int = 0) -> List[Shelly]:
+        """Return the Shellys that have answered themselves, by all that is known of them."""
+        macs = {shelly.mac for shelly in self._told[since:]}
+        return [shelly for shelly in self.shellys if shelly.mac in macs]
+
     def tables_only(self) -> List[Plant]:
         """Return the Sigenergy devices that this machine has written down; sends nothing."""
         return [plant for plant in plants_in(self._seen()) if self._wanted(plant.ip)]
 
     def look(self, hosts: Sequence[str] = ()) -> None:
         """Ask everybody in the tables, then sweep ``hosts``."""
-        self._ask_plants(self.tables_only())
+        if self._for_plants:
+            self._ask_plants(self.tables_only())
         self._ask_shellys([seen.ip for seen in self._near()])
         if hosts:
             self._sweep(hosts)
@@ -146,7 +158,7 @@ class Search:
             self._asked.discard(("shelly", f"{ip} {macs.get(ip, '')}"))
 
     def _sweep(self, hosts: Sequence[str]) -> None:
-        ports = (self._ways.plant_port, self._ways.shelly_port)
+        ports = (self._ways.plant_port, self._ways.shelly_port)[0 if self._for_plants else 1:]
 
         def knock(ip: str) -> Optional[Tuple[str, FrozenSet[int]]]:
             opened = self._ways.knock(ip, ports)
