@@ -10,7 +10,7 @@ import json
 from typing import Any, List, Sequence
 
 from bridge.clock import Clock
-from bridge.commands.discover import WATCH_S, begin, listen, new_browser, search_arguments
+from bridge.commands.discover import WATCH_S, begin, by_mdns, new_browser, search_arguments
 from bridge.config import Settings, did_you_mean
 from bridge.control.discovery import Shelly, plain_mac
 from bridge.control.discovery_memory import OFFLINE_AFTER, Event, Memory, Poll, found_data, found_lines
@@ -45,11 +45,12 @@ def find(args: argparse.Namespace, settings: Settings) -> int:
     notes: List[str] = []
     progress = Progress(clock)
     search, hosts = begin(args, settings, clock, progress, notes, for_plants=False)
-    search.ask(args.address)
-    search.look(hosts)
     browser = None if args.no_mdns else new_browser(args)
     try:
-        browser = listen(search, browser, notes if hosts else [])
+        browser = by_mdns(search.call_out, browser, notes if hosts else [])
+        search.ask(args.address)
+        search.look(hosts)
+        browser = by_mdns(search.listen, browser, notes if hosts else [])
         new = [event.shelly.mac for event in memory.saw(search.answered())]
         _poll_absent(memory, search, args.shelly_port, clock)
         progress.done(search.answered())

@@ -124,7 +124,7 @@ def _look_around(args: argparse.Namespace, settings: Settings, answers: Answers,
         return Findings(search.tables_only())
     search.look(hosts)
     if not args.no_mdns and not all(device.host or _has(search, device) for device in answers.devices):
-        browser = discover.listen(search, discover.new_browser(args), [])
+        browser = discover.by_mdns(search.listen, discover.new_browser(args), [])
         if browser is not None:
             browser.close()
     progress.done(search.shellys, search.plants)

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Dict, List, Set, Tuple
+from typing import Any, Callable, Dict, List, Set, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     search.look(hosts)
     browser = None if args.no_mdns else new_browser(args)
     try:
-        browser = listen(search, browser, notes if hosts else [])  # a router knows its Shellys without mDNS
+        browser = by_mdns(search.listen, browser, notes if hosts else [])  # a router knows its Shellys without mDNS
         progress.done(search.shellys, search.plants)
         if not (search.plants or hosts or args.json):
             notes.append("no plant was found; --sweep asks every address of the network")
@@ -135,12 +135,12 @@ def new_browser(args: argparse.Namespace) -> Any:
     return Browser([address for address in dict.fromkeys(own) if address])
 
 
-def listen(search: Search, browser: Any, notes: List[str]) -> Any:
+def by_mdns(ask: Callable[[Any], None], browser: Any, notes: List[str]) -> Any:
     """Ask by mDNS if that is possible; returns the browser, or None when it is of no use."""
     if browser is None:
         return None
     try:
-        search.listen(browser)
+        ask(browser)
     except BridgeError as error:
         notes.append(str(error))
         return None

@@ -72,6 +72,7 @@ class Search:
         self._told: List[Shelly] = []  # by the devices themselves
         self._heard: Dict[str, Shelly] = {}  # by mDNS, at each address
         self._asked: Set[Tuple[str, str]] = set()
+        self._called: Optional[float] = None
 
     @property
     def shellys(self) -> List[Shelly]:
@@ -107,21 +108,33 @@ class Search:
         """Ask these addresses, given by the user, who is there."""
         self._ask_shellys(hosts)
 
+    def call_out(self, mdns: Mdns) -> None:
+        """Ask by mDNS without waiting: answers gather while others are asked; ``listen`` takes them in."""
+        mdns.ask()
+        self._called = self._clock.monotonic()
+
     def listen(self, mdns: Mdns, once: bool = False) -> None:
         """Ask by mDNS until nobody new answers, and each newcomer who it is."""
         quiet = rounds = 0
+        asked: Set[str] = set()
         while rounds < (1 if once else ROUNDS_AT_MOST):
+            begun = self._clock.monotonic()
             mdns.ask()
-            if self._clock.wait(ROUND_S):
+            self._ask_shellys(sorted(set(self._heard) - asked))  # while answers to this question come in
+            asked |= set(self._heard)
+            if self._clock.wait(max(0.0, begun + ROUND_S - self._clock.monotonic())):
                 return
-            before = len(self._heard)
+            known = set(self._heard) | {shelly.ip for shelly in self._told}
             self._heard.update({said.ip: from_mdns(said) for said in mdns.found() if self._wanted(said.ip)})
             rounds += 1
-            quiet = quiet + 1 if len(self._heard) == before else 0
+            quiet = quiet + 1 if known.issuperset(self._heard) else 0
             self._tell("mDNS questions", rounds, ROUNDS_AT_MOST, len(self._heard))
-            if quiet >= QUIET_ROUNDS and rounds >= ROUNDS_AT_LEAST:
+            if quiet >= QUIET_ROUNDS and (rounds >= ROUNDS_AT_LEAST or self._called_long_ago()):
                 break
-        self._ask_shellys(sorted(self._heard))
+        self._ask_shellys(sorted(set(self._heard) - asked))
+
+    def _called_long_ago(self) -> bool:
+        return self._called is not None and self._clock.monotonic() - self._called >= ROUNDS_AT_LEAST * ROUND_S
 
     def _seen(self) -> List[Seen]:
         return [*self._tables.leases(), *self._tables.neighbours()]
