@@ -79,7 +79,7 @@ def _text(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    if not re.match(r"https?://[^/\s]+/", text):
+    if not re.fullmatch(r"https?://[^/\s]+/\S*", text):
         raise ValueError(f"{text!r} is not a web address such as http://192.168.8.1:8502/latest")
     return _text(text)
 
