@@ -26,10 +26,10 @@ from bridge.control.commission_steps import (
     name_step,
     network_step,
 )
-from bridge.control.discovery import MODBUS_PORT, Plant, Shelly, from_http, is_sigenergy, warnings
+from bridge.control.discovery import HTTP_PORT, MODBUS_PORT, Plant, Shelly, from_http, is_sigenergy, warnings
 from bridge.control.discovery_report import plant_text
 from bridge.control.provision import plan_setup, wanted_keys
-from bridge.errors import BridgeError, ConfigError, DeviceException, LinkError, PeerError
+from bridge.errors import BridgeError, ConfigError, LinkError, PeerError
 from bridge.link.dial import split_host
 from bridge.link.digest import Digest
 from bridge.link.lan import LanHttp
@@ -45,7 +45,6 @@ from bridge.sources.confirm import REACHABLE, confirm
 from bridge.sources.dump import Dumper
 from bridge.wiring import offset, vendor
 
-HTTP_PORT = 80
 TIMEOUT_S = 3.0  # a first answer may take its time
 NAME_IT = "name it in the Shelly app; this cannot be done from here"
 GIVE_HOST = "give [gateway] host, the gateway's address on the home network"
@@ -85,10 +84,10 @@ class Visit:
     """One visit; ``found`` are the Shellys and ``plants`` the Sigenergy devices that a search brought."""
 
     def __init__(self, answers: Answers, settings: Settings, clock: Clock, mode: Mode, base: str,
-                 plants: Sequence[Plant] = (), found: Sequence[Shelly] = ()) -> None:
+                 plants: Sequence[Plant], found: Sequence[Shelly], shelly_port: int) -> None:
         self._answers, self._settings, self._clock, self._mode = answers, settings, clock, mode
         self._base = base
-        self._plants, self._found = plants, found
+        self._plants, self._found, self._shelly_port = plants, found, shelly_port
 
     def plant(self) -> PlantSeen:
         """Confirm the gateway, then read who the inverters are and what the phases carry; only reads."""
@@ -143,8 +142,8 @@ class Visit:
         try:
             values = [sample.value if isinstance(sample.value, (int, float)) else None
                       for sample in dumper.read(rows)]
-        except (LinkError, DeviceException):
-            return Phases()
+        except (LinkError, PeerError) as error:
+            return Phases(error=str(error))
         return Phases((values[0], values[1], values[2]), values[6], (values[3], values[4], values[5]), values[7])
 
     def shelly(self, device: Device, code: str) -> Tuple[List[Step], Met]:
@@ -158,7 +157,7 @@ class Visit:
         steps: List[Step] = []
         http: Optional[LanHttp] = None
         try:
-            host, port = split_host(address, HTTP_PORT)
+            host, port = split_host(address, self._shelly_port)
             signer = Digest(self._password(device), self._clock.monotonic, f"{host}:{port}", random_part)
             http = LanHttp("shelly", host, port, self._clock, signer)
             shelly = from_http(address, ask_who(http), None)
@@ -176,7 +175,11 @@ class Visit:
         return steps, Met(device, shelly)
 
     def _address(self, device: Device) -> str:
-        return device.host or next((each.ip for each in self._found if each.mac == device.mac), "")
+        """Return where a device is, with its port where that is not the usual one; empty when nobody knows."""
+        found = device.host or next((each.ip for each in self._found if each.mac == device.mac), "")
+        if not found or self._shelly_port == HTTP_PORT:
+            return found
+        return "%s:%d" % split_host(found, self._shelly_port)
 
     def _password(self, device: Device) -> Optional[str]:
         if not device.password_file:

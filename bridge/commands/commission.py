@@ -141,7 +141,7 @@ def _visit(
 ) -> commission_report.Report:
     from bridge.commands._commission_visit import Visit, phase_judge
 
-    visit = Visit(answers, settings, clock, mode, base, found.plants, found.shellys)
+    visit = Visit(answers, settings, clock, mode, base, found.plants, found.shellys, args.shelly_port)
     plant = visit.plant()
     steps: List[Step] = list(plant.steps)
     if plant.host:

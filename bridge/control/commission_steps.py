@@ -56,6 +56,7 @@ class Phases(NamedTuple):
     grid_w: Optional[float] = None
     inverter: Three = (None, None, None)
     inverter_w: Optional[float] = None
+    error: str = ""
 
 
 def gateway_step(where: str, by: str, grid_w: Optional[float]) -> Step:
@@ -90,6 +91,8 @@ def inverter_step(answers: Answers, seen: Sequence[Inverter]) -> Step:
 
 def phases_step(seen: Phases, judge: Judge) -> Step:
     """Return whether the phases can be true; says so where too little flows to tell."""
+    if seen.error:
+        return Step("phases", "Phases", FAILED, f"could not be read: {seen.error}", "run this again")
     known = [power for power in seen.grid if power is not None]
     if len(known) != 3:
         return Step("phases", "Phases", ALREADY, "the plant tells no power of three phases (single-phase?)")

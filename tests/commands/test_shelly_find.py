@@ -22,7 +22,6 @@ from tests.commands.shelly_crowd import ShellyCrowd
 from tests.link.throttled_mdns import ThrottledMdns
 
 
-
 @pytest.fixture
 def alone(tmp_path):
     """Options for a network on which this machine knows nobody."""
