@@ -13,6 +13,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from bridge import __version__, ini
 from bridge.clock import Clock
+from bridge.commands._commission_visit import Met, PlantSeen, Visit, phase_judge
+from bridge.commands.discover import begin, by_mdns, new_browser, search_arguments
 from bridge.config import Settings
 from bridge.control import commission_report
 from bridge.control.commission import TEMPLATE, Answers, Device, read
@@ -29,20 +31,21 @@ from bridge.control.commission_steps import (
     phases_step,
     record_of,
 )
+from bridge.control.discovery import Plant, Shelly
+from bridge.control.discovery_progress import Progress
 from bridge.errors import EXIT_DOCTOR, EXIT_OK, ConfigError
-from bridge.wiring import part
+from bridge.sources.search import Search
 from bridge.wiring_state import durable_dir
 
 HELP = "put a house into service from an answers file, with a report; --check looks again"
 RECORD = "commission.json"
-TOOLS = "sigen-bridge-tools"
 
 
 class Findings(NamedTuple):
-    """What a search of the network brought, and why parts of it did not work."""
+    """What a search of the network brought."""
 
-    plants: Sequence[Any] = ()
-    shellys: Sequence[Any] = ()
+    plants: Sequence[Plant] = ()
+    shellys: Sequence[Shelly] = ()
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="BASE",
                         help="write BASE.txt and BASE.html (FILE-report; with --check only when given)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    _search().search_arguments(parser)
+    search_arguments(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -75,10 +78,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     else:
         print(commission_report.text(report), end="")
     return EXIT_DOCTOR if report.failed else EXIT_OK
-
-
-def _search() -> Any:
-    return part("bridge.commands.discover", TOOLS, "commission")
 
 
 def _template(path: str) -> int:
@@ -114,24 +113,21 @@ def _content(path: str) -> Optional[str]:
 
 def _look_around(args: argparse.Namespace, settings: Settings, answers: Answers, clock: Clock) -> Findings:
     """Search the network for what has no address; where all have one, only this machine's tables are read."""
-    discover = _search()
-    from bridge.control.discovery_progress import Progress
-
     progress = Progress(clock)
-    search, hosts = discover.begin(args, settings, clock, progress, [])
+    search, hosts = begin(args, settings, clock, progress, [])
     gateway_known = bool(answers.host or settings["modbus.host"])
     if gateway_known and all(device.host for device in answers.devices):
         return Findings(search.tables_only())
     search.look(hosts)
     if not args.no_mdns and not all(device.host or _has(search, device) for device in answers.devices):
-        browser = discover.by_mdns(search.listen, discover.new_browser(args), [])
+        browser = by_mdns(search.listen, new_browser(args), [])
         if browser is not None:
             browser.close()
     progress.done(search.shellys, search.plants)
     return Findings(search.plants, search.shellys)
 
 
-def _has(search: Any, device: Device) -> bool:
+def _has(search: Search, device: Device) -> bool:
     return any(each.mac == device.mac for each in search.shellys)
 
 
@@ -139,8 +135,6 @@ def _visit(
     args: argparse.Namespace, settings: Settings, answers: Answers, mode: Mode, clock: Clock, base: str,
     found: Findings,
 ) -> commission_report.Report:
-    from bridge.commands._commission_visit import Visit, phase_judge
-
     visit = Visit(answers, settings, clock, mode, base, found.plants, found.shellys, args.shelly_port)
     plant = visit.plant()
     steps: List[Step] = list(plant.steps)
@@ -199,7 +193,7 @@ def _loads(
     return [step]
 
 
-def _tables(plant: Any, met: Sequence[Any]) -> List[Tuple[str, Sequence[str], Sequence[Sequence[str]]]]:
+def _tables(plant: PlantSeen, met: Sequence[Met]) -> List[Tuple[str, Sequence[str], Sequence[Sequence[str]]]]:
     tables: List[Tuple[str, Sequence[str], Sequence[Sequence[str]]]] = []
     if plant.inverters:
         tables.append(("Inverters", ("Unit", "Model", "Serial number", "Firmware"), [
@@ -212,7 +206,7 @@ def _tables(plant: Any, met: Sequence[Any]) -> List[Tuple[str, Sequence[str], Se
     return tables
 
 
-def _settings(host: str, met: Sequence[Any], path: str) -> List[str]:
+def _settings(host: str, met: Sequence[Met], path: str) -> List[str]:
     """Return the settings that this house stands for."""
     lines = [f"modbus.host = {host}"] if host else []
     for one in met:
