@@ -40,8 +40,7 @@ class Keeper:
         self._goal: Optional[Target] = None
         self._throttle: Optional[Throttle] = None
         self._effect, self._effect_by, self._verified, self._retry_at, self._retry_s = "", 0.0, 0.0, 0.0, 1.0
-        self._lost_since: Optional[float] = None
-        self._error = ""
+        self._error, self._lost_since = "", float("inf")
 
     def begin(self, link: WritingLink, unit: int, command: Command, who: str) -> Dict[str, Any]:
         """Bring the plant into the state asked for, for a time; returns ``report``.
@@ -60,8 +59,9 @@ class Keeper:
             standing = read_standing(link, unit)
             lease = self._lease_for(command, who, standing)
             goal = plant.target(command, standing, self.rules.site)
-            floating = (CHARGE_CAP,) if self._import_limit(command) is not None else ()
-            self.book.opened(lease.touching(moves.touches(goal))._replace(floating=floating))
+            if self._import_limit(command) is not None:
+                lease = lease._replace(floating=(CHARGE_CAP,))
+            self.book.opened(lease.touching(moves.touches(goal)))
         finally:
             self.book.let_go()
         self._goal = goal
@@ -121,9 +121,9 @@ class Keeper:
             if link is None:
                 raise LinkError("there is no link to the plant")
             self._step(link, unit)
-            self._lost_since = None
+            self._lost_since = float("inf")
         except (LinkError, DeviceException) as error:  # a busy plant is one that does not answer
-            self._verified = float("-inf")
+            self._verified = -1.0  # a write may have been taken or not: look before anything else
             self._lost(error)
         except BridgeError as error:
             self._release(str(error))
@@ -141,7 +141,7 @@ class Keeper:
 
     def _lost(self, error: BridgeError) -> None:
         lease, mono = self.book.lease, self._clock.monotonic()
-        self._lost_since = mono if self._lost_since is None else self._lost_since
+        self._lost_since = min(mono, self._lost_since)
         self._error = str(error)
         if lease is not None and mono >= lease.ends_mono:
             self._release("its time is over")
@@ -163,10 +163,10 @@ class Keeper:
         standing = read_standing(link, unit, with_holding=False)
         if standing.native_mode != REMOTE_EMS or mono - self._verified >= VERIFY_S:
             standing = standing._replace(holding=read_holding(link, unit))
-            if self._yielded(standing, lease.changed(standing.holding)):
+            if self._yielded(standing, lease.changed(standing.holding, self._verified < 0)):
                 return
             self._verified = mono
-            for address in lease.floating:  # a write whose answer was lost may have been taken or not
+            for address in lease.floating:
                 self.book.expects(address, standing.holding[address])
         if standing.off_grid != 0:
             self._release("the plant went off the grid")
