@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Optional
 
 from bridge.config import Settings
+from bridge.errors import EXIT_USAGE
 
 HELP = "switch loads: cloud list, on, off"
+CLOUD = "bridge.commands._loads_cloud"  # comes with the cloud package
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of each verb."""
-    from bridge.commands import _loads_cloud
-
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _loads_cloud.add_parser(verbs)
+    module = _cloud()
+    if module is not None:
+        module.add_parser(verbs)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Run one verb."""
-    from bridge.commands import _loads_cloud
+    module = _cloud()
+    return EXIT_USAGE if module is None else int(module.run(args, settings))
 
-    return _loads_cloud.run(args, settings)
+
+def _cloud() -> Optional[ModuleType]:
+    return import_module(CLOUD) if find_spec(CLOUD) is not None else None
