@@ -16,8 +16,8 @@ from bridge.peers.sigen_app_records import AppStation
 from bridge.peers.sigen_app_session import REFRESH_FILE, TOKEN_FILE
 from bridge.peers.sigen_text import amount, charging, duration, exporting, flow_lines, table
 from bridge.sources.openapi import to_reading
-from bridge.wiring_app import kept_dir, sigen_app
-from bridge.wiring_cloud import state_dir
+from bridge.wiring_app import sigen_app
+from bridge.wiring_state import durable_dir, state_dir
 
 
 def run(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
 
 def _login(app: SigenApp, as_json: bool, settings: Settings) -> None:
     login = app.login()
-    cache, kept = state_dir(settings), kept_dir(settings)
+    cache, kept = state_dir(settings), durable_dir(settings)
     saved = cache.load(TOKEN_FILE) is not None, kept.load(REFRESH_FILE) is not None
     if as_json:
         print(json.dumps({

@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shelly.add_argument("--with-password", metavar="FILE", help="protect it with the password in FILE")
     shelly.add_argument("--empty", action="store_true", help="without the five components")
     _fault_option(shelly)
-    cloud = kinds.add_parser("cloud", help="the Sigenergy cloud: OpenAPI with its limits, and the app's API", allow_abbrev=False)
+    cloud = kinds.add_parser("cloud", help="the Sigenergy cloud: OpenAPI and app", allow_abbrev=False)
     cloud.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     cloud.add_argument("--scenario", default="home", help="the power flow: home, live, night, ev, unbalanced")
     cloud.add_argument("--approval", action="store_true", help="the owner has to confirm an onboarding")
