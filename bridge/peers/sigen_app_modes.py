@@ -6,6 +6,7 @@ not exist (HTTP 404): a refusal is a refusal.
 
 from __future__ import annotations
 
+import re
 from typing import Any, List, Mapping, Optional, Sequence
 
 from bridge.errors import ConfigError
@@ -21,7 +22,7 @@ from bridge.peers.sigen_app_records import (
     same_name,
 )
 from bridge.peers.sigen_app_wire import AppCall
-from bridge.peers.sigen_codes import mode_row
+from bridge.peers.sigen_codes import MODES, mode_row
 from bridge.peers.sigen_errors import ApiRejected
 from bridge.peers.sigen_modes import folded, names
 
@@ -119,16 +120,19 @@ class AppModes:
 def listed_mode_named(label: str, listed: Sequence[AppMode]) -> AppMode:
     """Return the mode of a list by its number, word, label or profile id; raises ConfigError with the choices.
 
-    A number is an operating mode first; a name that two modes have has to be told apart by number or id.
+    A number is an operating mode; a profile's id only where no mode has that number, or after "profile". A
+    name that two modes have has to be told apart by number or id.
     """
     word, wanted = label.strip(), folded(label)
     plain = [mode for mode in listed if mode.number != CUSTOM]
     for mode in plain:
         if word == str(mode.number):
             return mode
-    for mode in listed:
-        if mode.number == CUSTOM and word == str(mode.profile_id):
-            return mode
+    profile = re.fullmatch(r"(?:profile\s+)?([0-9]+)", word, re.IGNORECASE)
+    if profile is not None and word not in [str(row.number) for row in MODES]:
+        for mode in listed:
+            if mode.number == CUSTOM and profile.group(1) == str(mode.profile_id):
+                return mode
     found = [mode for mode in listed if same_name(word, mode.label)]
     found = found or [mode for mode in plain if wanted in names(mode_row(mode.number))]
     if len(found) == 1:
