@@ -119,14 +119,15 @@ class RegisterDesk:
         unit, space, address, count = asked
         with self._lock:
             now = self._clock.monotonic()
-            code = self._refusals.code(asked, now)
-            if code is not None:
-                raise _refusal(code, unit, address, "the plant said so a moment ago")
             flights = self._flights.setdefault((unit, space), [])
             for flight in flights:
                 if flight.fetch.covers(address, count):
                     return flight, False
             fetch = self._pages_of(unit).fetch(space, address, count, self._refusals.pages(unit, now))
+            for question in (asked, (unit, space, fetch.address, fetch.count)):
+                code = self._refusals.code(question, now)
+                if code is not None:
+                    raise _refusal(code, unit, address, "the plant said so a moment ago")
             flights.append(_Flight(fetch))
             return flights[-1], True
 
