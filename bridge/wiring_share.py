@@ -42,6 +42,9 @@ class Share:
                     Allowance(rate, self._clock.monotonic()), self._plant.unit_tcp,
                     max(ALIVE_S, 2.0 * interval_s + 2.0), heard,
                 )
+                there = self._service.loop.where()
+                if there is not None:
+                    self._desk.line_unit = there[1]
                 self._service.source.watch(self._desk.take)
         return self._desk
 

@@ -149,6 +149,7 @@ class RegisterDesk:
         begun: List[int] = []
 
         def act(link: Any, line_unit: int) -> Tuple[bytes, float]:
+            self.line_unit = line_unit
             begun.append(line_unit)
             self.asked += 1
             at = line_unit if unit == self._plant else unit

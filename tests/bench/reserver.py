@@ -1,7 +1,7 @@
 """``python -m tests.bench.reserver``: what the re-server costs, and what pymodbus' server would.
 
 Servers alone: memory with ten clients, CPU and instructions a request. The bridge at 1 s with the re-server off,
-on, and on with ten clients at 10 Hz: memory, CPU, instructions a cycle, requests at the plant.
+on, and on with ten clients at 10 Hz: memory, CPU, instructions a cycle, requests at the plant, jitter.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def bridge(plant, port, cycles):
 
 
 def bridge_at_work(on, clients):
-    """Return RSS, CPU ms a second and plant requests a second of a bridge."""
+    """Return RSS, CPU ms a second, plant requests a second and the p99 of the poll's jitter in ms of a bridge."""
     with PlantSim(Clock()) as plant:
         port = free_port() if on else None
         process = subprocess.Popen(bridge(plant, port, SECONDS + 5), stderr=subprocess.DEVNULL)
@@ -118,6 +118,7 @@ def bridge_at_work(on, clients):
         time.sleep(2)
         _, before = usage(process)
         asked, begun = plant.counters.requests, time.monotonic()
+        plant.log.clear()
         for tick in range(10 * (SECONDS - 2)):
             for client in sockets:
                 ask(client)
@@ -125,9 +126,11 @@ def bridge_at_work(on, clients):
         took = time.monotonic() - begun
         rss, after = usage(process)
         requests = plant.counters.requests - asked
+        polls = [request.at_mono for request in plant.log if request.address == 30000]
+        late = sorted(abs(b - a - 1.0) * 1000 for a, b in zip(polls, polls[1:]))
         process.terminate()
         process.wait()
-        return rss, (after - before) / took, requests / took
+        return rss, (after - before) / took, requests / took, late[int(0.99 * len(late))]
 
 
 def bridge_counted(on):
@@ -153,11 +156,11 @@ def main():
     for name, script in (("ours", "own_server.py"), ("pymodbus", "pymodbus_server.py")):
         rss, cpu, instructions = server_alone(script)
         print(f"| {name} | {rss:.1f} | {cpu:.0f} | {cell(instructions, '.0f')} |", flush=True)
-    print("\n| bridge at 1 s | RSS MiB | CPU ms/s | M instr/cycle | plant requests/s |\n|---|---|---|---|---|")
+    print("\n| bridge at 1 s | RSS MiB | CPU ms/s | M instr/cycle | plant requests/s | p99 jitter ms |\n|---|---|---|---|---|---|")
     for name, on, clients in (("re-server off", False, 0), ("on, nobody asks", True, 0), ("on, 10 x 10 Hz", True, CLIENTS)):
-        rss, cpu, requests = bridge_at_work(on, clients)
+        rss, cpu, requests, late = bridge_at_work(on, clients)
         instructions = None if clients else bridge_counted(on)
-        print(f"| {name} | {rss:.1f} | {cpu:.1f} | {cell(instructions, '.3f')} | {requests:.2f} |", flush=True)
+        print(f"| {name} | {rss:.1f} | {cpu:.1f} | {cell(instructions, '.3f')} | {requests:.2f} | {late:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
