@@ -3,7 +3,8 @@
 Never trusts a frame: what is no Modbus TCP ends the connection. Slow or many clients disturb nobody: each has a
 thread, time-outs and one of a fixed number of places. Facts: "MODBUS Messaging on TCP/IP V1.0b".
 
-WHY_NOT_PYMODBUS
+Our own and not pymodbus' (python -m tests.bench.reserver): with ten clients 12 MiB against 38, 32 thousand
+instructions a request against 277; its data store is announced to go in version 4, and routers' feeds have no pymodbus.
 """
 
 from __future__ import annotations
