@@ -69,8 +69,10 @@ class ModbusServer:
     def start(self) -> None:
         """Bind and serve in the background; raises ConfigError when the address cannot be had."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        both = self._host == "::" and socket.has_dualstack_ipv6()
         try:
-            listener = socket.create_server((self._host, self._port), family=family, backlog=PLACES)
+            listener = socket.create_server(
+                (self._host, self._port), family=family, backlog=PLACES, dualstack_ipv6=both)
         except OSError as error:
             raise ConfigError(
                 f"{self._setting}: cannot serve on {self._host}:{self._port} ({error.strerror or error});"

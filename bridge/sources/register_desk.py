@@ -22,6 +22,7 @@ TURN_S = 1.2  # how long a question waits for its turn; Modbus clients give up a
 ERRAND_S = 2.0  # the loop may be in a reading that times out (0.8 s), then this may (0.8 s)
 FLIGHT_S = TURN_S + ERRAND_S + 0.5  # how long the others wait for whoever asks for them
 ROUNDS = 4  # the page, the exact range, and what other threads change meanwhile
+PATIENCE_S = 3.0  # after this the next round would come too late for the client
 MOST_UNITS = 16
 
 
@@ -69,8 +70,11 @@ class RegisterDesk:
         unit = self._plant if unit in (self._plant, self.line_unit) else unit
         asked = (unit, self._facts.space(address, space), address, count)
         ages = self._facts.ages(address, count)
+        give_up = self._clock.monotonic() + PATIENCE_S
         for _ in range(ROUNDS):
             now = self._clock.monotonic()
+            if now > give_up:
+                break
             if now - self._heard > self._alive_s:
                 raise _refusal(NO_ANSWER, unit, address, "the bridge gets no answer of the plant at the moment")
             piece = self._memory.find(*asked, now - ages.fresh_s)

@@ -33,7 +33,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def connected(port, timeout_s=60.0):
+def connected(port, timeout_s=300.0):
     """Connect, waiting for the server to come up."""
     end = time.monotonic() + timeout_s
     while True:

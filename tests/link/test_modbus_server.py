@@ -184,11 +184,13 @@ def test_an_address_that_cannot_be_had_is_one_line(serve, listen, words):
     assert "\n" not in str(caught.value) and "reserver.listen: cannot serve" in str(caught.value)
 
 
-def test_ipv6_is_an_address_too(serve):
-    server = serve(listen="[::1]:0")
-    with socket.create_connection(("::1", server.address[1]), 3) as client:
-        client.sendall(READ)
-        assert client.recv(100)
+@pytest.mark.parametrize("listen, hosts", [("[::1]:0", ["::1"]), ("[::]:0", ["::1", "127.0.0.1"])])
+def test_ipv6_is_an_address_too(serve, listen, hosts):
+    server = serve(listen=listen)
+    for host in hosts:
+        with socket.create_connection((host, server.address[1]), 3) as client:
+            client.sendall(READ)
+            assert client.recv(100)
 
 
 def test_closing_ends_every_connection_and_thread_and_frees_the_port(serve):

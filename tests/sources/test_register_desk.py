@@ -14,7 +14,7 @@ from bridge.link.modbus_tcp import TcpWire
 from bridge.registers import sigenergy, vendor_from
 from bridge.sim.plant import PlantSim
 from bridge.sources.register_budget import BURST, Allowance
-from bridge.sources.register_desk import RegisterDesk
+from bridge.sources.register_desk import PATIENCE_S, RegisterDesk
 from bridge.sources.register_facts import CHANGING, CONSTANT, RegisterFacts
 
 VENDOR = vendor_from(sigenergy)
@@ -265,6 +265,26 @@ def test_a_lost_answer_is_exception_11_or_slightly_older_words(bench):
     bench.plant.fault("silent")
     assert len(bench.desk.read(247, "input", 30088, 4).data) == 8
     assert bench.code(247, "input", 40029, 1) == 11
+
+
+def test_a_question_that_took_too_long_is_busy_and_not_asked_on(make, plant):
+    bench = make(plant)
+    bench.poll()
+    bench.asked()
+    take = bench.errands.ask
+
+    def slow(act, timeout_s):
+        try:
+            return take(act, timeout_s)
+        finally:
+            bench.clock.advance(PATIENCE_S + 0.1)
+
+    bench.errands.ask = slow
+    bench.plant.fault("exception_on", address=30090, code=2)  # the page is refused, the exact range would not be
+    assert bench.code(247, "input", 30100, 2) == 6
+    assert len(bench.asked()) == 1
+    bench.errands.ask = take
+    assert len(bench.desk.read(247, "input", 30100, 2).data) == 4
 
 
 def test_a_silent_unit_is_asked_once_and_other_strangers_wait(bench):
