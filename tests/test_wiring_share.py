@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from bridge import wiring_share
+from bridge import wiring_registers
 from bridge.clock import Clock
 from bridge.config import load
 from bridge.errors import ConfigError
@@ -244,7 +244,7 @@ def test_the_loop_keeps_time_while_ten_clients_ask(plant):
 
 
 def test_a_plant_that_is_gone_is_exception_11_after_the_bound_and_never_0(plant, monkeypatch):
-    monkeypatch.setattr(wiring_share, "ALIVE_S", 1.0)  # the bound is then 2 s and two periods
+    monkeypatch.setattr(wiring_registers, "ALIVE_S", 1.0)  # the bound is then 2 s and two periods
     with Running(*at(plant), "--poll-interval-s", "0.25", "--modbus-timeout-s", "0.2") as bridge:
         client, clock = Client(bridge.port), Clock()
         assert client.read(30005, 2) == GRID
@@ -346,14 +346,14 @@ def test_nothing_of_it_is_in_memory_before_somebody_asks(plant):
     script = (
         "import sys\nfrom bridge.cli import main\n"
         f"code = main(['run', '--host', '127.0.0.1:{plant.port}', '--cycles', '1', '--status-listen', '127.0.0.1:0'])\n"
-        "print(code, sorted(name for name in sys.modules if 'register_' in name or name.endswith('modbus_server')"
+        "print(code, sorted(name for name in sys.modules if 'register_' in name or name == 'bridge.wiring_registers' or name.endswith('modbus_server')"
         " or name.endswith('.registers') and name != 'bridge.registers'))")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "0 []"
 
 
 def test_without_its_package_the_route_says_which_one_it_is(running, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bridge.sinks.registers", None)
+    monkeypatch.setitem(sys.modules, "bridge.wiring_registers", None)
     status, content = running.get("/v1/registers?address=30005")
     assert status == 501 and "sigen-bridge-reserver" in content["error"]
 

@@ -9,9 +9,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.errors import EXIT_OK, DeviceException, LinkError, LinkTimeout, PeerError
+from bridge.errors import EXIT_OK, BridgeRefused, DeviceException, LinkError, LinkTimeout, PeerError
 from bridge.link.bridge_http import get_json, somebody_listens
-from bridge.link.bridge_modbus import BridgeLink, BridgeRefused
 from bridge.link.modbus import ModbusLink
 from bridge.registers import Register, Vendor
 from bridge.registers.plan import TCP_COST, Cost, rtu_cost
@@ -105,8 +104,10 @@ def _through_the_bridge(settings: Settings, plant: Vendor) -> Optional[_Line]:
         return None  # something else listens there
     grid = plant.role("grid_w")
     try:
+        from bridge.link.bridge_modbus import BridgeLink
+
         link = BridgeLink(listen, token, str(grid.address if grid is not None else plant.rows[0].address))
-    except BridgeRefused as refusal:
+    except (BridgeRefused, ModuleNotFoundError) as refusal:  # routers may do without that part
         _say_second(peer, str(refusal))
         return None
     unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else link.unit

@@ -9,16 +9,12 @@ from __future__ import annotations
 import struct
 from typing import Any, Dict, List, NamedTuple
 
-from bridge.errors import LinkError, PeerError
+from bridge.errors import BridgeRefused, LinkError, PeerError
 from bridge.link.bridge_http import get_json
 from bridge.link.modbus import Stats, device_exception
 
 TIMEOUT_S = 6.0  # the bridge may have to wait for its turn at the plant
 OF_THE_PLANT = (1, 2, 3, 4)  # other exceptions are about the way to it
-
-
-class BridgeRefused(LinkError):
-    """The running bridge does not hand the registers out, or not now."""
 
 
 class FarWire(NamedTuple):

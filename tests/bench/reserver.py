@@ -90,10 +90,12 @@ def counted(command, environment, port):
         process = subprocess.Popen(
             ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command], env=environment,
             stderr=subprocess.PIPE, text=True)
-        client = connected(port)
-        for _ in range(requests):
-            ask(client)
-        process.terminate()
+        try:
+            client = connected(port)
+            for _ in range(requests):
+                ask(client)
+        finally:
+            process.terminate()
         said = process.communicate()[1]
         found = re.search(r"Collected\s*:\s*(\d+)", said)
         if found is None:

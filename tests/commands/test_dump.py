@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,13 @@ def test_a_bridge_that_wants_its_token_gets_it(bridge, plant):
     assert bridge("dump", *at(plant), "--status-listen", listen, env=secret).stderr == ""
     assert plant.counters.connections == 1
     assert "token" in one_line(bridge("dump", *at(plant), "--status-listen", listen).stderr)
+
+
+def test_a_router_without_that_part_asks_the_plant_itself(polled, monkeypatch, capsys):
+    from bridge.cli import main
+
+    plant, listen = polled
+    monkeypatch.setitem(sys.modules, "bridge.link.bridge_modbus", None)
+    assert main(["dump", *at(plant), "--status-listen", listen, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["balance_w"] == 0 and "second connection" in one_line(err)
