@@ -40,6 +40,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     cloud.add_argument("--scenario", default="home", help="the power flow: home, live, night, ev, unbalanced")
     cloud.add_argument("--approval", action="store_true", help="the owner has to confirm an onboarding")
     cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="lifetime of a token")
+    cloud.add_argument("--mqtt-broker", metavar="HOST:PORT", help="also push telemetry through this broker (mosquitto)")
+    cloud.add_argument("--mqtt-ca", metavar="FILE", default="", help="CA of that broker; without it plain TCP is used")
+    cloud.add_argument("--mqtt-layout", choices=("openapi", "appkey"), default="openapi", help="spelling of the topics")
+    cloud.add_argument("--mqtt-period", type=float, default=20.0, metavar="S", help="seconds between two pushes")
     _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
 
 
@@ -58,6 +62,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"sim {args.kind} on {args.listen}: {reason}; choose another --port") from error
+    pushes: Any = None
     try:
         for word in args.fault:
             name, params = _fault(word)
@@ -69,9 +74,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print(f"simulated {args.kind} on {where}; Ctrl-C ends it", flush=True)
         if args.kind == "cloud":
             print(_cloud_settings(simulator), flush=True)
+        pushes = _pushes(args, simulator, clock) if getattr(args, "mqtt_broker", None) else None
         while not clock.wait(REPORT_S):
             continue
     finally:
+        if pushes is not None:
+            pushes.stop()
         simulator.stop()
     return EXIT_OK
 
@@ -128,6 +136,19 @@ def cloud_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any
     )
     simulator.world.lifetime_s = args.token_s
     return simulator
+
+
+def _pushes(args: argparse.Namespace, simulator: Any, clock: Clock) -> Any:
+    """Return the running MQTT side of a simulated cloud."""
+    from bridge.link.broker import Tls, broker_at
+    from bridge.sim.sigen_mqtt import SigenMqttSim
+
+    broker = broker_at(args.mqtt_broker, 8883 if args.mqtt_ca else 1883, Tls(args.mqtt_ca) if args.mqtt_ca else None)
+    pushes = SigenMqttSim(clock, broker, simulator.world, simulator.flow, layout=args.mqtt_layout,
+                          period_s=args.mqtt_period).start()
+    print(f"export SIGEN_BRIDGE_SIGEN_MQTT_HOST={broker.host} SIGEN_BRIDGE_SIGEN_MQTT_PORT={broker.port}"
+          f" {'SIGEN_BRIDGE_SIGEN_MQTT_CA=' + args.mqtt_ca if args.mqtt_ca else 'SIGEN_BRIDGE_SIGEN_MQTT_TLS=no'}", flush=True)
+    return pushes
 
 
 def _cloud_fault(simulator: Any, name: str, params: dict) -> None:

@@ -45,6 +45,9 @@ class Login(NamedTuple):
         return f"Login({self.username and '***'}, {self.password and '***'})"
 
 
+NOBODY = Login()
+
+
 def broker_at(text: str, port: int, tls: Optional[Tls]) -> Broker:
     """Return the broker of a setting ``host`` or ``host:port``; raises ConfigError."""
     try:

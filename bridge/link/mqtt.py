@@ -12,7 +12,7 @@ import threading
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from bridge.errors import ConfigError
-from bridge.link.broker import Broker, Login, Message, tls_context
+from bridge.link.broker import NOBODY, Broker, Login, Message, tls_context
 from bridge.link.dial import connect_error
 from bridge.link.mqtt_errors import NOT_AUTHORISED, MqttError, broken, refused_login, tls_problem
 
@@ -50,7 +50,7 @@ class MqttLink:
         """True between ``connect`` and the loss of the connection."""
         return self._client is not None and not self.lost.is_set()
 
-    def connect(self, login: Login = Login()) -> None:
+    def connect(self, login: Login = NOBODY) -> None:
         """Connect by MQTT 5, or 3.1.1 where the broker knows nothing newer.
 
         Raises MqttError, MqttLoginError, or ConfigError (certificate files, paho missing).

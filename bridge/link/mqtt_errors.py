@@ -55,7 +55,8 @@ def tls_problem(peer: str, error: OSError, encrypted: bool) -> Optional[MqttErro
                              "hostname")
         if "expired" in low or "not yet valid" in low:
             return MqttError(f"{peer}: its certificate is out of date ({verify}); check both clocks", "expired")
-        return MqttError(f"{peer}: its certificate is not from the CA that is trusted ({verify}); check the CA file", "ca")
+        return MqttError(f"{peer}: its certificate is of another CA than the trusted one ({verify}); check the CA file",
+                         "ca")
     if not encrypted:
         return None
     alert = client_alert(str(text))
@@ -91,7 +92,7 @@ def broken(peer: str, alert: str, lost: bool, encrypted: bool, own: bool, waited
 def refused_certificate(peer: str, alert: str) -> MqttError:
     """Return the error of a broker that does not take our client certificate, or wants one."""
     return MqttError(
-        f"{peer}: did not take our client certificate ({alert}); check that certificate and key are of this broker's CA",
+        f"{peer}: did not take our client certificate ({alert}); check that it is of this broker's CA and in date",
         "certificate",
     )
 

@@ -41,7 +41,8 @@ def _checked(index: int, command: Dict[str, Any], system_id: str, now: float) ->
     if odd:
         raise ConfigError(f"{what}: there is no field {', '.join(odd)}")
     command.setdefault("systemId", system_id)
-    mode, start = command.get("activeMode"), command.get("startTime")
+    mode: Any = command.get("activeMode")
+    start: Any = command.get("startTime")
     if mode not in MODES:
         raise ConfigError(f"{what}: activeMode {mode!r} is not one of {', '.join(MODES)}")
     if not command["systemId"]:

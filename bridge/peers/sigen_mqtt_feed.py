@@ -24,9 +24,9 @@ PERIOD_S = 300.0  # the vendor pushes at least this often
 LOOK_S = 5.0  # how often the token and the silence are looked at
 STOPPED, CONNECTING, BROKEN, WAITING, LIVE, SILENT = "stopped", "connecting", "broken", "waiting", "live", "silent"
 SILENCE = (
-    "connected and subscribed, but silent for {minutes:.0f} min: the broker drops without a word what it may not deliver;"
-    " check that the client certificate is this application's, that the data subscription is on in the developer portal,"
-    " and that the station is onboarded (sigen-bridge cloud onboard)"
+    "connected and subscribed, but silent for {minutes:.0f} min: the broker drops without a word what it may not"
+    " deliver; check that the client certificate is this application's, that the data subscription is on in the"
+    " developer portal, and that the station is onboarded (sigen-bridge cloud onboard)"
 )
 
 log = logging.getLogger("sigen-mqtt")
@@ -52,10 +52,11 @@ class Feed:
 
     def __init__(
         self, broker: Broker, clock: Clock, on_push: Callable[[Push], None], aliases: Mapping[str, str],
-        period_s: float = PERIOD_S,
+        period_s: float = PERIOD_S, idle_s: Optional[float] = None,
     ) -> None:
         self._broker, self._clock, self._on_push, self._aliases = broker, clock, on_push, aliases
-        self._silent_s = 2 * period_s
+        self._silent_s, self._idle_s = 2 * period_s, idle_s
+        self._wanted_at = clock.monotonic()
         self._faults = FaultLog(clock, "sigen-mqtt")
         self._backoff = Backoff(CONNECTION_S, MOST_S)
         self._news = threading.Event()  # lost, or asked to stop
@@ -71,7 +72,8 @@ class Feed:
         self.messages = self.sessions = 0
 
     def start(self) -> None:
-        """Begin, unless it runs already."""
+        """Begin, unless it runs already; with ``idle_s`` it ends when that is not repeated."""
+        self._wanted_at = self._clock.monotonic()
         if self._thread is None or not self._thread.is_alive():
             self._closing = False
             self._thread = threading.Thread(target=self.run, name="sigen-mqtt", daemon=True)
@@ -123,6 +125,8 @@ class Feed:
         self._link = None
 
     def _ends(self) -> bool:
+        if self._idle_s is not None and self._clock.monotonic() - self._wanted_at > self._idle_s:
+            return True
         return self._closing or self._clock.stopped
 
     def _session(self) -> None:

@@ -74,7 +74,7 @@ class SigenBroker:
         link = self._logged_in(receive)
         try:
             if subscribe:
-                self._subscribe(link)
+                self.subscribe(link)
                 self.activate(link)
         except (LinkError, ConfigError):
             link.close()
@@ -128,7 +128,8 @@ class SigenBroker:
             return (remembered,)
         return ORDERS if not self._fragile else (ORDERS[(self._fragile - 1) % len(ORDERS)],)
 
-    def _subscribe(self, link: Any) -> None:
+    def subscribe(self, link: Any) -> None:
+        """Subscribe to the topics of the spellings that come into question; raises TopicsRefused for all refused."""
         wanted = topics(self._access.app_key, self._access.system_ids, self.orders())
         try:
             self.refused = link.subscribe(wanted)
@@ -189,11 +190,14 @@ class SigenBroker:
             log.warning("event=onboard system=%s done=%s note=\"%s\"", result.system_id, result.done, result.note)
 
     def _memory(self) -> Dict[str, Any]:
-        if self._facts is None:
+        facts = self._facts
+        if facts is None:
             content = self._state.load(STATE_FILE)
-            same = isinstance(content, dict) and content.get("app_key") == self._access.app_key
-            self._facts = content if same else {"app_key": self._access.app_key}
-        return self._facts
+            facts = content if isinstance(content, dict) else {}
+            if facts.get("app_key") != self._access.app_key:
+                facts = {"app_key": self._access.app_key}
+            self._facts = facts
+        return facts
 
     def _remember(self, **facts: Optional[str]) -> None:
         self._facts = {key: text for key, text in {**self._memory(), **facts}.items() if text is not None}

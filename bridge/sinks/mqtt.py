@@ -91,6 +91,19 @@ class MqttSink:
             self._publish([self.energy()])
             self._energy_due = now + HEARTBEAT_S
 
+    def publish_once(self, snapshot: Dict[str, Any]) -> int:
+        """Publish one snapshot and disconnect; returns the number of messages.
+
+        Leaves availability alone: whoever is gone a moment later must not say that it is there.
+        """
+        messages = [*self.announcements(), self.state(snapshot)]
+        self._link.connect(self._login)
+        try:
+            self._publish(messages)
+        finally:
+            self._link.close()
+        return len(messages)
+
     def announcements(self) -> List[Message]:
         """Return what is published at the beginning: the discovery message, where it is wanted."""
         prefix = self._rules.discovery_prefix

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-SUPPORT_URL = "https://pypi.org/project/sigen-bridge/"
-
 
 class Sensor(NamedTuple):
     """One sensor: key in the state (or energy) message and Home Assistant's words for it."""
@@ -37,13 +35,15 @@ SENSORS: Tuple[Sensor, ...] = (
     Sensor("grid_import_kwh",       "Grid energy imported",     "energy",    "kWh", "total_increasing", "energy", 2),
     Sensor("grid_export_kwh",       "Grid energy exported",     "energy",    "kWh", "total_increasing", "energy", 2),
     Sensor("battery_charge_kwh",    "Battery energy charged",   "energy",    "kWh", "total_increasing", "energy", 2),
-    Sensor("battery_discharge_kwh", "Battery energy discharged", "energy",   "kWh", "total_increasing", "energy", 2),
-    Sensor("source",                "Source",                   None,        None,  None,               diagnostic=True),
+    Sensor("battery_discharge_kwh", "Battery energy discharged", "energy",  "kWh", "total_increasing", "energy", 2),
+    Sensor("source",                "Source",                   None,        None,  None,              diagnostic=True),
 )
 BUTTONS: Tuple[Tuple[str, str], ...] = (
     ("hold", "Hold the battery"), ("self", "Battery self-consumption"), ("release", "Release the battery"),
 )
-NUMBERS: Tuple[Tuple[str, str], ...] = (("charge", "Charge the battery with"), ("discharge", "Discharge the battery with"))
+NUMBERS: Tuple[Tuple[str, str], ...] = (
+    ("charge", "Charge the battery with"), ("discharge", "Discharge the battery with"),
+)
 # fmt: on
 ACTIONS: Tuple[str, ...] = tuple(name for name, _ in (*NUMBERS, *BUTTONS))
 MOST_W = 100_000  # of the number fields; the safety rules of the control part decide what is really allowed
@@ -63,8 +63,8 @@ class Place(NamedTuple):
 def place(base_topic: str, site: str) -> Place:
     """Return the place of a site; what a topic cannot hold becomes a dash."""
     name = safe(site) or "home"
-    base = "/".join(filter(None, (re.sub(r"[#+\s\x00]+", "-", part) for part in base_topic.split("/")))) or "sigen-bridge"
-    return Place(f"{base}/{name}", name)
+    levels = [re.sub(r"[#+\s\x00]+", "-", part) for part in base_topic.split("/") if part]
+    return Place("/".join([*(levels or ["sigen-bridge"]), name]), name)
 
 
 def safe(text: str) -> str:
@@ -95,7 +95,7 @@ def discovery(where: Place, version: str, expire_after_s: float, commands: bool)
             "identifiers": [name], "name": f"Sigenergy {where.site}", "manufacturer": "Sigenergy",
             "model": "SigenStor", "sw_version": version,
         },
-        "origin": {"name": "sigen-bridge", "sw_version": version, "support_url": SUPPORT_URL},
+        "origin": {"name": "sigen-bridge", "sw_version": version},
         "availability_topic": where.topic("availability"),
         "components": components,
     }
