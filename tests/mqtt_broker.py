@@ -140,3 +140,45 @@ def access_rules(path, text):
     file.write_text(text)
     os.chmod(file, 0o600)
     return str(file)
+
+
+def tls_lines(pki, *more, server=None):
+    """Return the configuration of a TLS listener."""
+    certificate, key = server or pki.server
+    return (f"cafile {pki.ca}", f"certfile {certificate}", f"keyfile {key}", *more)
+
+
+MUTUAL = ("require_certificate true", "use_identity_as_username true")
+
+
+def until(condition, timeout_s=5.0):
+    """Wait until ``condition()`` is true; returns whether it became so."""
+    clock = Clock()
+    deadline = clock.monotonic() + timeout_s
+    while clock.monotonic() < deadline:
+        if condition():
+            return True
+        clock.wait(0.02)
+    return bool(condition())
+
+
+def dynamic_security(path, user, word, topics):
+    """Return the configuration of a broker that lets a user subscribe to these exact topics and nothing else."""
+    assert PLUGINS, "mosquitto's dynamic security plugin belongs to the Debian package"
+    file = Path(path) / "dynsec.json"
+    subprocess.run(["mosquitto_ctrl", "dynsec", "init", str(file), "admin", "admin"], check=True, capture_output=True, timeout=20)
+    made = subprocess.run(["mosquitto_ctrl", "dynsec", "init", str(Path(path) / "user.json"), user, word], check=True,
+                          capture_output=True, timeout=20)
+    assert made.returncode == 0
+    content = json.loads(file.read_text())
+    client = json.loads((Path(path) / "user.json").read_text())["clients"][0]
+    client["roles"] = [{"rolename": "reader"}]
+    content["clients"].append(client)
+    rules = [{"acltype": "subscribeLiteral", "topic": topic, "allow": True} for topic in topics]
+    rules += [{"acltype": "publishClientSend", "topic": "openapi/subscription/+", "allow": True},
+              {"acltype": "publishClientReceive", "topic": "#", "allow": True}]
+    content["roles"].append({"rolename": "reader", "acls": rules})
+    content["defaultACLAccess"] = {"publishClientSend": False, "publishClientReceive": False, "subscribe": False, "unsubscribe": True}
+    file.write_text(json.dumps(content))
+    os.chmod(file, 0o600)
+    return (f"plugin {PLUGINS[0]}", f"plugin_opt_config_file {file}")

@@ -146,8 +146,9 @@ def _pushes(args: argparse.Namespace, simulator: Any, clock: Clock) -> Any:
     broker = broker_at(args.mqtt_broker, 8883 if args.mqtt_ca else 1883, Tls(args.mqtt_ca) if args.mqtt_ca else None)
     pushes = SigenMqttSim(clock, broker, simulator.world, simulator.flow, layout=args.mqtt_layout,
                           period_s=args.mqtt_period).start()
+    trust = f"CA={args.mqtt_ca}" if args.mqtt_ca else "TLS=no"
     print(f"export SIGEN_BRIDGE_SIGEN_MQTT_HOST={broker.host} SIGEN_BRIDGE_SIGEN_MQTT_PORT={broker.port}"
-          f" {'SIGEN_BRIDGE_SIGEN_MQTT_CA=' + args.mqtt_ca if args.mqtt_ca else 'SIGEN_BRIDGE_SIGEN_MQTT_TLS=no'}", flush=True)
+          f" SIGEN_BRIDGE_SIGEN_MQTT_{trust}", flush=True)
     return pushes
 
 

@@ -105,8 +105,9 @@ class MqttLink:
     def _refusal(self, newest: bool) -> Optional[Exception]:
         """Return why there is no session although TCP works, or None when there is one."""
         code = self._connack
-        if code is not None and code.value < GOOD_BELOW and not self.lost.is_set():
-            return None
+        if code is not None and code.value < GOOD_BELOW:
+            gone = self.lost.is_set()
+            return MqttError(f"{self.peer}: hung up right after the login{self._why()}", "lost") if gone else None
         if code is None:
             if newest and self.lost.is_set() and not self._alert():
                 return MqttError(f"{self.peer}: hung up on MQTT 5", "version")
@@ -147,8 +148,9 @@ class MqttLink:
         raise MqttError(f"{self.peer}: refuses {message.topic} ({code}); check the broker's access rules", kind)
 
     def _no_send(self, rc: Any) -> Any:
+        self.lost.wait(ACK_S)  # the thread is about to say why
         self.close()
-        raise MqttError(f"{self.peer}: connection lost ({rc})", "lost")
+        raise MqttError(f"{self.peer}: connection lost{self._why() or f' ({rc})'}", "lost")
 
     def close(self) -> None:
         """Say goodbye (the broker then keeps the last will to itself) and end the thread."""
