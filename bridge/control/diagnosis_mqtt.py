@@ -29,7 +29,8 @@ class BrokerSeen(NamedTuple):
 
 def mqtt_findings(seen: BrokerSeen) -> List[Finding]:
     """Return what a look at a broker showed."""
-    what = f"{seen.section.replace('_', ' ')}: {seen.text}"
+    name = seen.section.replace("_", " ")
+    what = seen.text if seen.text.startswith(name) else f"{name}: {seen.text}"
     if seen.outcome == "ok":
         return [finding("mqtt_ok", what)]
     if seen.outcome == "silent":

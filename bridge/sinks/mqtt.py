@@ -15,6 +15,7 @@ from bridge.clock import Clock
 from bridge.errors import BridgeError, LinkError
 from bridge.link.backoff import Backoff, luck
 from bridge.link.broker import Login, Message
+from bridge.link.mqtt_errors import MqttError
 from bridge.model import Reading
 from bridge.sinks.energy import Energy
 from bridge.sinks.mqtt_commands import Commands, Control
@@ -82,7 +83,7 @@ class MqttSink:
         self._ensure()
         if self._greet:
             self._forget_sent()
-            self._publish(self.announcements())
+            self._announce()
         now, snapshot = self._clock.monotonic(), self._status.snapshot()
         if due(self._sent, snapshot, now, self._rules.deadband_w, self._rules.interval_s):
             self._publish([self.state(snapshot)])
@@ -156,8 +157,18 @@ class MqttSink:
         for topic, why in self._link.subscribe(topics).items():
             log.warning("event=subscription-refused topic=%s reason=\"%s\"", topic, why)
         self._forget_sent()
-        self._publish([*self.announcements(), Message(self._where.topic("availability"), ONLINE, True)])
+        self._publish([Message(self._where.topic("availability"), ONLINE, True)])
+        self._announce()
         log.info("state=connected peer=%s protocol=%s base=%s", self._link.peer, self._link.protocol, self._where.base)
+
+    def _announce(self) -> None:
+        """Publish the discovery; a login that may not is no reason to keep the readings back."""
+        try:
+            self._publish(self.announcements())
+        except MqttError as error:
+            if error.kind != "acl":
+                raise
+            log.warning("event=discovery-refused error=\"%s\"", error)
 
     def _forget_sent(self) -> None:
         self._sent, self._greet, self._energy_due = None, False, 0.0

@@ -1,6 +1,6 @@
 """One simulated fault for each thing that doctor can find.
 
-``python -m tests.commands.doctor_cases`` writes the golden outputs anew; look at the difference before
+``python -m tests.commands.doctor_mqtt_cases`` writes the golden outputs anew; look at the difference before
 believing it.
 """
 
@@ -904,7 +904,3 @@ def write_golden():
         old.unlink()
     for code in CASES:
         (GOLDEN / f"{code}.txt").write_text(run_case(code)[1], "utf-8")
-
-
-if __name__ == "__main__":
-    write_golden()

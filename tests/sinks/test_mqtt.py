@@ -344,6 +344,18 @@ def test_a_broker_that_restarts_gets_everything_again(tmp_path, caplog):
 
 
 @pytest.mark.needs("mosquitto", "mosquitto_sub")
+def test_a_login_that_may_not_announce_still_publishes_its_readings(tmp_path, caplog):
+    rules = access_rules(tmp_path, "topic read #\ntopic readwrite sigen-bridge/home/#\n")
+    clock = Clock()
+    with Mosquitto(tmp_path / "m", "allow_anonymous true", f"acl_file {rules}") as broker:
+        sink = real_sink(broker, clock)
+        sink.write(reading(clock))
+        assert set(broker.retained()) == {f"sigen-bridge/home/{what}" for what in ("availability", "state", "energy")}
+        sink.close()
+    assert "discovery-refused" in caplog.text
+
+
+@pytest.mark.needs("mosquitto", "mosquitto_sub")
 def test_a_topic_that_the_login_may_not_write_is_told_once(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     rules = access_rules(tmp_path, "user bob\ntopic readwrite elsewhere/#\n")
