@@ -20,7 +20,7 @@ def marked(code):
     return pytest.param(code, marks=pytest.mark.needs("mosquitto", "openssl")) if "mqtt" in code else code
 
 
-@pytest.mark.parametrize("code", map(marked, sorted(CASES)))
+@pytest.mark.parametrize("code", [marked(code) for code in sorted(CASES)])
 def test_a_fault_is_found_by_name_and_nothing_else_is(code):
     expected = set(CASES[code][1])
     findings, report = run_case(code)
