@@ -223,6 +223,8 @@ def library() -> Any:
     try:
         from paho.mqtt import client
     except ImportError as error:
+        if error.name == "uuid":
+            raise ConfigError("MQTT needs Python's uuid: opkg install python3-uuid") from error
         raise ConfigError(
             "MQTT needs paho-mqtt: pip install sigen-bridge[mqtt] (OpenWrt: opkg install sigen-bridge-mqtt)"
         ) from error

@@ -102,12 +102,12 @@ def test_listen_goes_on_after_the_socket_was_dropped(bridge, pki, tmp_path, monk
         assert until(lambda: any("first-message" in line for line in collected), 8)
         pushes.stop()
         first.stop()
-        with Mosquitto(tmp_path / "b", *lines, port=port):
-            with SigenMqttSim(clock, Broker("127.0.0.1", port), sim.world, sim.flow, period_s=0.3) as again:
-                assert until(lambda: len(again.activations) >= 3, 8)
-                assert until(lambda: any("state=ok" in line for line in collected), 8)
-                process.terminate()
-                assert process.wait(20) == 0
+        again = SigenMqttSim(clock, Broker("127.0.0.1", port), sim.world, sim.flow, period_s=0.3)
+        with Mosquitto(tmp_path / "b", *lines, port=port), again:
+            assert until(lambda: len(again.activations) >= 3, 8)
+            assert until(lambda: any("state=ok" in line for line in collected), 8)
+            process.terminate()
+            assert process.wait(20) == 0
     assert sum("state=failed" in line for line in collected) == 1 and any("state=ok" in line for line in collected)
 
 
@@ -166,7 +166,7 @@ def test_run_publishes_for_third_parties_and_says_goodbye(bridge, moving_plant, 
     process = bridge.start("run", "--host", f"127.0.0.1:{moving_plant.port}", "--mqtt-host", f"127.0.0.1:{broker.port}",
                            "--mqtt-site", "home", "--status-listen", "off")
     rows = broker.sub("sigen-bridge/home/state", count=3, wait_s=15)
-    assert len(rows) == 3 and len({row for row in rows}) == 3
+    assert len(rows) == 3 and len(set(rows)) == 3
     seen = broker.retained()
     assert seen["sigen-bridge/home/availability"] == "online"
     check("homeassistant/device/sigen-bridge-home/config", json.loads(seen["homeassistant/device/sigen-bridge-home/config"]))
