@@ -57,9 +57,10 @@ def own_rules(settings: Settings) -> Rules:
 def mqtt_sink(
     settings: Settings, clock: Clock, control: Optional[Control] = None, lasting: bool = True,
 ) -> MqttSink:
-    """Return the sink; ``control`` opens command topics, if control is enabled and the broker asks for a login.
+    """Return the sink; ``control`` (or ``take_commands`` later) opens command topics where that is allowed.
 
-    One that is not ``lasting`` takes another name at the broker and leaves no last will.
+    It is with control.enabled and a user name: on a broker that lets anybody in, anybody could command the
+    battery. A sink that is not ``lasting`` takes another name at the broker and leaves no last will.
     """
     broker, where = own_broker(settings), own_place(settings)
 
@@ -72,9 +73,11 @@ def mqtt_sink(
         return MqttLink("mqtt", broker, name, will, receive)
 
     login = own_login(settings)
-    if not settings["control.enabled"] or login.username is None:
-        control = None  # on a broker that lets anybody in, anybody could command the battery
-    return MqttSink(dial, login, where, own_rules(settings), clock, settings["shelly.first_id"], control)
+    allowed = bool(settings["control.enabled"]) and login.username is not None
+    sink = MqttSink(dial, login, where, own_rules(settings), clock, settings["shelly.first_id"], allowed)
+    if control is not None:
+        sink.take_commands(control)
+    return sink
 
 
 def vendor_broker(settings: Settings) -> Broker:
@@ -112,7 +115,7 @@ def vendor_session(settings: Settings, clock: Clock, role: str) -> Any:
         settings["sigen_mqtt.password"], bool(settings["sigen_mqtt.cert"]), ORDERS if order == "auto" else (order,),
     )
     broker = vendor_broker(settings)
-    client_id = f"sigen-bridge-{role}-{safe(settings['cloud.app_key'])[-8:]}-{safe(systems[0])[-8:]}"
+    client_id = settings["sigen_mqtt.client_id"] or f"sigen-bridge-{role}-{safe(settings['cloud.app_key'])[-8:]}-{safe(systems[0])[-8:]}"
 
     def dial(receive: Callable[[Message], None]) -> Any:
         from bridge.link.mqtt import MqttLink
@@ -138,7 +141,9 @@ def push_source(settings: Settings, clock: Clock, idle_s: Optional[float] = None
     """Return the source of pushed readings."""
     from bridge.sources.mqtt import SigenMqttSource
 
-    system_id = settings["cloud.system_id"].split(",")[0].strip()
+    system_id = settings["cloud.system_id"].strip()
+    if "," in system_id:
+        raise ConfigError("cloud.system_id: one bridge shows one station; several are for mqtt listen only")
     return SigenMqttSource(partial(vendor_feed, settings, clock, idle_s=idle_s), system_id, clock)
 
 

@@ -151,7 +151,7 @@ def tls_lines(pki, *more, server=None):
 MUTUAL = ("require_certificate true", "use_identity_as_username true")
 
 
-def until(condition, timeout_s=5.0):
+def until(condition, timeout_s=20.0):
     """Wait until ``condition()`` is true; returns whether it became so."""
     clock = Clock()
     deadline = clock.monotonic() + timeout_s

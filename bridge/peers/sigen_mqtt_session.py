@@ -61,6 +61,7 @@ class SigenBroker:
         self.refused: Dict[str, str] = {}  # topics and why
         self.token = ""
         self._facts: Optional[Dict[str, Any]] = None
+        self._renewed = ""
         self._fragile = 0  # times in a row that the broker hung up on a subscription
 
     def open(self, receive: Callable[[Message], None], subscribe: bool = True) -> Any:
@@ -97,7 +98,10 @@ class SigenBroker:
         try:
             return self._try_all(receive)
         except AuthError:
-            self.token = self._tokens.renewed(self.token)  # it may have been revoked before its time
+            if self.token == self._renewed:
+                raise  # a fresh one was refused before: it is not the token
+            # it may have been revoked before its time
+            self.token = self._renewed = self._tokens.renewed(self.token)
             return self._try_all(receive)
 
     def _try_all(self, receive: Callable[[Message], None]) -> Any:

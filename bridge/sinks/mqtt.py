@@ -63,7 +63,7 @@ class MqttSink:
 
     def __init__(
         self, dial: Callable[[Message, Callable[[Message], None]], Link], login: Login, where: Place, rules: Rules,
-        clock: Clock, first_id: int, control: Optional[Control] = None,
+        clock: Clock, first_id: int, commands_allowed: bool = False,
     ) -> None:
         self._where, self._rules, self._clock, self._login = where, rules, clock, login
         self._status = StatusSink(clock, first_id)
@@ -74,7 +74,16 @@ class MqttSink:
         self._greet = False  # Home Assistant has just come up
         self._energy_due = 0.0
         self._error = ""
-        self._commands = Commands(control, self._answer) if control is not None else None
+        self._commands_allowed = commands_allowed
+        self._commands: Optional[Commands] = None
+
+    def take_commands(self, control: Control) -> bool:
+        """Open command topics for ``control``, before the first ``write``; False where settings do not allow it."""
+        if self._commands_allowed:
+            self._commands = Commands(control, self._answer)
+        else:
+            log.info("event=no-command-topics hint=\"they need control.enabled and mqtt.username\"")
+        return self._commands_allowed
 
     def write(self, reading: Reading) -> None:
         """Publish what is worth it; raises LinkError or AuthError while the broker cannot be used."""

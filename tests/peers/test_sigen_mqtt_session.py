@@ -47,6 +47,8 @@ topic readwrite #
 class Cloud:
     """The vendor's world: tokens, a station, and how to make sessions with them."""
 
+    feeds = []  # of the running test, stopped when it is over
+
     def __init__(self, path, broker, **access):
         self.clock, self.broker, self.state = Clock(), broker, StateDir(str(path / "state"))
         self.world = World([App()], [Account()], [Station()])
@@ -74,7 +76,9 @@ class Cloud:
         return SigenBroker(dial, self.access, Tokens(lambda: self.current, self.renewed), self.state, board if onboard else None)
 
     def feed(self, session, period_s=300.0, **options):
-        return Feed(session, self.clock, self.pushed.append, {}, period_s, **options)
+        made = Feed(session, self.clock, self.pushed.append, {}, period_s, **options)
+        self.feeds.append(made)
+        return made
 
     def sim(self, tls=None, login=None, **options):
         broker = Broker("127.0.0.1", self.broker.port, tls)
@@ -100,6 +104,8 @@ def open_broker(tmp_path):
 def no_thread_is_left():
     before = set(threading.enumerate())
     yield
+    while Cloud.feeds:
+        Cloud.feeds.pop().stop(10)
     assert until(lambda: not {each for each in threading.enumerate() if each.name.startswith(("sigen", "paho"))} - before)
 
 
@@ -218,6 +224,19 @@ def test_a_revoked_token_is_renewed_once(tmp_path):
         session = cloud.session()
         session.open(lambda message: None).close()
         assert cloud.logins == ["tok-sim-000001", "tok-sim-000002"] and session.token == "tok-sim-000002"
+
+
+def test_a_login_that_is_refused_for_good_costs_one_new_token_and_no_more(tmp_path):
+    cloud = Cloud(tmp_path, None)
+    path = tmp_path / "broker"
+    path.mkdir()
+    with Mosquitto(path, f"password_file {passwords(path, AK_DEMO='never')}") as broker:
+        cloud.broker = broker
+        session = cloud.session()
+        for _ in range(3):
+            with pytest.raises(MqttLoginError):
+                session.open(lambda message: None)
+    assert len(cloud.logins) == 2
 
 
 def test_onboarding_happens_only_when_told_to_and_once(open_broker, tmp_path):

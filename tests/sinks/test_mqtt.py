@@ -251,7 +251,10 @@ def real_sink(broker, clock, login=None, control=None, **rules):
     def dial(will, receive):
         return MqttLink("mqtt", Broker("127.0.0.1", broker.port), "sigen-bridge-home", will, receive)
 
-    return MqttSink(dial, login or Login(), HOME, Rules(**rules), clock, 200, control)
+    sink = MqttSink(dial, login or Login(), HOME, Rules(**rules), clock, 200, control is not None)
+    if control is not None:
+        assert sink.take_commands(control)
+    return sink
 
 
 @pytest.fixture
@@ -307,6 +310,18 @@ def test_commands_reach_the_control_part_and_are_answered(broker):
     watcher.close()
     sink.close()
     assert until(lambda: "mqtt-commands" not in [thread.name for thread in threading.enumerate()])
+
+
+@pytest.mark.parametrize(("flags", "allowed"), [
+    ((), False), (("--control-enabled", "yes"), False), (("--mqtt-username", "bob"), False),
+    (("--control-enabled", "yes", "--mqtt-username", "bob"), True)])
+def test_commands_need_control_enabled_and_a_broker_that_asks_who_comes(flags, allowed, clock):
+    from bridge.config import load
+    from bridge.wiring_mqtt import mqtt_sink
+
+    settings, _ = load(["--mqtt-host", "broker", "--mqtt-site", "home", *flags])
+    sink = mqtt_sink(settings, clock, Recorder())
+    assert ("command_topic" in sink.announcements()[0].payload.decode()) == allowed
 
 
 @pytest.mark.needs("mosquitto", "mosquitto_sub")
