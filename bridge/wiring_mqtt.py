@@ -115,7 +115,8 @@ def vendor_session(settings: Settings, clock: Clock, role: str) -> Any:
         settings["sigen_mqtt.password"], bool(settings["sigen_mqtt.cert"]), ORDERS if order == "auto" else (order,),
     )
     broker = vendor_broker(settings)
-    client_id = settings["sigen_mqtt.client_id"] or f"sigen-bridge-{role}-{safe(settings['cloud.app_key'])[-8:]}-{safe(systems[0])[-8:]}"
+    whose = f"{safe(settings['cloud.app_key'])[-8:]}-{safe(systems[0])[-8:]}"
+    client_id = settings["sigen_mqtt.client_id"] or f"sigen-bridge-{role}-{whose}"
 
     def dial(receive: Callable[[Message], None]) -> Any:
         from bridge.link.mqtt import MqttLink

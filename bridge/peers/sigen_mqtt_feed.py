@@ -74,6 +74,8 @@ class Feed:
     def start(self) -> None:
         """Begin, unless it runs already; with ``idle_s`` it ends when that is not repeated."""
         self._wanted_at = self._clock.monotonic()
+        if isinstance(self.error, ConfigError):
+            return  # that does not mend itself
         if self._thread is None or not self._thread.is_alive():
             self._closing = False
             self._thread = threading.Thread(target=self.run, name="sigen-mqtt", daemon=True)

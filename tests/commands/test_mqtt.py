@@ -249,6 +249,21 @@ def test_publish_commands_is_one_call_for_the_battery_part(cloud, tmp_path):
     assert code == 0 and body["commands"] == [{**row, "systemId": STATION, "startTime": int(row["startTime"])}]
 
 
+def test_once_publishes_too_and_a_broker_that_is_away_is_exit_6(bridge, plant, broker):
+    argv = ("once", "--host", f"127.0.0.1:{plant.port}", "--mqtt-site", "home", "--mqtt-host")
+    assert bridge(*argv, f"127.0.0.1:{broker.port}").returncode == 0
+    assert json.loads(broker.retained()["sigen-bridge/home/state"])["pv_w"] == 2800
+    done = bridge(*argv, f"127.0.0.1:{free_port()}")
+    assert done.returncode == 6 and "connection refused" in one_line(done.stderr)
+    assert bridge("once", "--source", "mqtt").returncode == 2
+
+
+def test_a_run_without_paho_is_one_line(bridge, plant):
+    done = bridge("mqtt", "publish", "--host", f"127.0.0.1:{plant.port}", "--status-listen", "off", "--mqtt-host", "127.0.0.1:1",
+                  python=("-S",))
+    assert done.returncode == 2 and "pip install sigen-bridge[mqtt]" in one_line(done.stderr)
+
+
 # fleet
 
 def test_fleet_status_of_one_broker(bridge, broker):

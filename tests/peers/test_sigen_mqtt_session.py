@@ -371,6 +371,8 @@ def test_a_mistake_in_the_settings_ends_it(caplog):
     feed = Feed(script, clock, lambda push: None, {})
     feed.run()
     assert len(script.at) == 1 and isinstance(feed.error, ConfigError) and not clock.stopped
+    feed.start()
+    assert feed._thread is None and len(script.at) == 1
 
 
 def test_a_new_token_makes_a_new_session_that_is_activated_again(open_broker, tmp_path):
