@@ -51,7 +51,12 @@ def shelly_sink(settings: Settings, clock: Clock) -> Any:
 
 def sinks(settings: Settings, clock: Clock) -> List[Any]:
     """Return the network sinks that the settings ask for."""
-    return [shelly_sink(settings, clock)] if settings["shelly.host"] else []
+    found: List[Any] = [shelly_sink(settings, clock)] if settings["shelly.host"] else []
+    if settings["mqtt.host"]:
+        from bridge.wiring_mqtt import mqtt_sink
+
+        found.append(mqtt_sink(settings, clock))
+    return found
 
 
 def vendor(settings: Settings) -> Vendor:
@@ -152,6 +157,11 @@ def feed(settings: Settings, clock: Clock) -> Feed:
     interval_s = settings["poll.interval_s"]
     if settings["run.source"] == "cloud":
         return cloud_feed(settings, clock)
+    if settings["run.source"] == "mqtt":
+        from bridge.wiring_mqtt import PUSH_LOOK_S, push_source
+
+        interval_s = interval_s if settings.is_set("poll.interval_s") else PUSH_LOOK_S
+        return Feed(push_source(settings, clock), interval_s, PUSH_LOOK_S)
     local = modbus_source(settings, clock)
     wanted = settings["run.source"] == "auto" and settings["failover.enabled"]
     if not (wanted and cloud_configured(settings) and settings["cloud.system_id"]):
@@ -161,8 +171,14 @@ def feed(settings: Settings, clock: Clock) -> Feed:
     from bridge.sources.failover import Failover
     from bridge.wiring_cloud import cloud_source
 
+    fallback: Any = cloud_source(settings, clock)
+    if settings["sigen_mqtt.host"] or settings["sigen_mqtt.ca"] or settings["sigen_mqtt.cert"]:
+        from bridge.sources.mqtt import PushThenPoll
+        from bridge.wiring_mqtt import FAILOVER_IDLE_S, push_source
+
+        fallback = PushThenPoll(push_source(settings, clock, FAILOVER_IDLE_S), fallback)
     rules = Failover(settings["failover.fall_after_s"], settings["failover.return_after_reads"])
-    cloud = Background(cloud_source(settings, clock), clock, "cloud")
+    cloud = Background(fallback, clock, "cloud")
     return Feed(DualSource(local, cloud, clock, rules), interval_s)
 
 

@@ -44,6 +44,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     cloud.add_argument("--app-modes", choices=("both", "v3", "v0"), default="both",
                        help="by which paths the app shows the modes: newer, older or both")
     cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="lifetime of a token")
+    cloud.add_argument("--mqtt-broker", metavar="HOST:PORT", help="also push telemetry through this broker (mosquitto)")
+    cloud.add_argument("--mqtt-ca", metavar="FILE", default="", help="CA of that broker; without it plain TCP is used")
+    cloud.add_argument("--mqtt-layout", choices=("openapi", "appkey"), default="openapi", help="spelling of the topics")
+    cloud.add_argument("--mqtt-period", type=float, default=20.0, metavar="S", help="seconds between two pushes")
     _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
 
 
@@ -62,6 +66,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"sim {args.kind} on {args.listen}: {reason}; choose another --port") from error
+    pushes: Any = None
     try:
         for word in args.fault:
             name, params = _fault(word)
@@ -73,9 +78,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print(f"simulated {args.kind} on {where}; Ctrl-C ends it", flush=True)
         if args.kind == "cloud":
             print(_cloud_settings(simulator), flush=True)
+        pushes = _pushes(args, simulator, clock) if getattr(args, "mqtt_broker", None) else None
         while not clock.wait(REPORT_S):
             continue
     finally:
+        if pushes is not None:
+            pushes.stop()
         simulator.stop()
     return EXIT_OK
 
@@ -135,6 +143,20 @@ def cloud_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any
     for home in simulator.app_world.homes.values():
         home.mode_api = args.app_modes
     return simulator
+
+
+def _pushes(args: argparse.Namespace, simulator: Any, clock: Clock) -> Any:
+    """Return the running MQTT side of a simulated cloud."""
+    from bridge.link.broker import Tls, broker_at
+    from bridge.sim.sigen_mqtt import SigenMqttSim
+
+    broker = broker_at(args.mqtt_broker, 8883 if args.mqtt_ca else 1883, Tls(args.mqtt_ca) if args.mqtt_ca else None)
+    pushes = SigenMqttSim(clock, broker, simulator.world, simulator.flow, layout=args.mqtt_layout,
+                          period_s=args.mqtt_period).start()
+    trust = f"CA={args.mqtt_ca}" if args.mqtt_ca else "TLS=no"
+    print(f"export SIGEN_BRIDGE_SIGEN_MQTT_HOST={broker.host} SIGEN_BRIDGE_SIGEN_MQTT_PORT={broker.port}"
+          f" SIGEN_BRIDGE_SIGEN_MQTT_{trust}", flush=True)
+    return pushes
 
 
 def _cloud_fault(simulator: Any, name: str, params: dict) -> None:

@@ -116,4 +116,5 @@ class DualSource:
         return {
             "state": self._rules.state, "for_s": round(self._clock.monotonic() - self._rules.since),
             "local_error": self._local_error, "cloud_error": self._cloud.error,
+            **self._cloud.details(),
         }
