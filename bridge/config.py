@@ -9,17 +9,15 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from bridge import ini, uci
+from bridge import envfile, ini, uci
 from bridge.errors import ConfigError
-from bridge.settings import SETTINGS, Setting
+from bridge.settings import ENV_PREFIX, NOT_SETTINGS, SETTINGS, Setting, did_you_mean, variables
 
 DEFAULT_FILES = (
     "/etc/config/sigen-bridge",
     "/etc/sigen-bridge/sigen-bridge.ini",
     "/etc/sigen-bridge.ini",
 )
-ENV_PREFIX = "SIGEN_BRIDGE_"
-NOT_SETTINGS = ("SIGEN_BRIDGE_CONFIG", "SIGEN_BRIDGE_INSTANCE", "SIGEN_BRIDGE_TEST_STRICT")
 REDACTED = "(set, not shown)"
 
 
@@ -79,6 +77,8 @@ class Settings:
 def _as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -116,6 +116,23 @@ def take_flags(argv: Sequence[str]) -> Tuple[Dict[str, Origin], Optional[str], L
     return origins, config, rest
 
 
+def take_env_file(argv: Sequence[str]) -> Tuple[Optional[str], List[str]]:
+    """Take ``--env-file FILE`` out of ``argv``; raises ConfigError without its value."""
+    rest, path = list(argv), None
+    for index, word in enumerate(argv):
+        flag, equals, value = word.partition("=")
+        if word == "--":
+            break
+        if flag != "--env-file":
+            continue
+        if not equals and index + 1 >= len(argv):
+            raise ConfigError("--env-file: a file is missing behind it")
+        path = value if equals else argv[index + 1]
+        rest = [*argv[:index], *argv[index + (1 if equals else 2):]]
+        break
+    return path, rest
+
+
 def _flags() -> Dict[str, Setting]:
     flags: Dict[str, Setting] = {}
     for row in SETTINGS:
@@ -138,8 +155,11 @@ def _first_line(path: str, flag: str) -> str:
 
 def load(argv: Sequence[str]) -> Tuple[Settings, List[str]]:
     """Return the settings that hold for this command line, and what of it is not a setting."""
-    flags, path, rest = take_flags(argv)
+    env_file, words = take_env_file(argv)
+    flags, path, rest = take_flags(words)
     origins = from_file(path)
+    if env_file is not None:
+        origins.update(_from_env_file(_read(env_file, f"--env-file {env_file}"), env_file))
     origins.update(from_environment(os.environ))
     origins.update(flags)
     _split_host_port(origins)
@@ -162,11 +182,7 @@ def supervisor() -> Mapping[str, str]:
 
 def from_environment(environ: Mapping[str, str]) -> Dict[str, Origin]:
     """Return the settings that environment variables give; an unknown SIGEN_BRIDGE_ name is an error."""
-    by_name: Dict[str, Setting] = {}
-    for row in SETTINGS:
-        by_name[ENV_PREFIX + row.key.replace(".", "_").upper()] = row
-        for alias in row.aliases:
-            by_name[alias] = row
+    by_name = variables()
     origins: Dict[str, Origin] = {}
     for name, value in environ.items():
         found = by_name.get(name)
@@ -187,11 +203,21 @@ def from_file(path: Optional[str]) -> Dict[str, Origin]:
         if not chosen:
             return {}
     content = _read(chosen, "configuration file " + chosen)
+    if envfile.looks_like_env(content):
+        return _from_env_file(content, chosen)
     try:
         options = uci.parse(content) if uci.looks_like_uci(content) else ini.parse(content)
     except ValueError as error:
         raise ConfigError(f"configuration file {chosen}: {error}") from None
     return _known(options, chosen)
+
+
+def _from_env_file(content: str, path: str) -> Dict[str, Origin]:
+    try:
+        found = envfile.settings_of(content)
+    except ValueError as error:
+        raise ConfigError(f"environment file {path}: {error}") from None
+    return {one.name: Origin(one.value, f"{path}:{one.line}") for one in found}
 
 
 def _read(path: str, what: str) -> str:
@@ -216,11 +242,3 @@ def _known(options: List[uci.Option], path: str) -> Dict[str, Origin]:
             )
         origins[key] = Origin(option.value, f"{path}:{option.line}")
     return origins
-
-
-def did_you_mean(word: str, known: Mapping[str, Any]) -> str:
-    """Return '; did you mean X?' for a near miss, else ''."""
-    import difflib  # only wanted when something is wrong
-
-    near = difflib.get_close_matches(word, list(known), 1, 0.6)
-    return f"; did you mean {near[0]}?" if near else ""
