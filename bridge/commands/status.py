@@ -32,6 +32,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps(snapshot))
     else:
         _show(snapshot, _ask(f"{address}:{port}", "/healthz", settings["status.token"]))
+        if settings["amber.token"]:
+            from bridge.tariff_report import status_line
+
+            print(status_line(settings))
     return EXIT_OK if snapshot["valid"] else EXIT_PLANT
 
 
