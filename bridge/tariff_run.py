@@ -7,6 +7,7 @@ takes a line for people or machines; this module prints nothing itself.
 from __future__ import annotations
 
 import json
+import re
 from typing import Callable, Optional
 
 from bridge.clock import Clock
@@ -167,7 +168,7 @@ class Runner:
                                   "next_try_at": next_at, "failures": run.failures}))
         elif not self._log_lines:
             self._say(f"{what}; {stays}; next try: {again}")
-        elif reason != self._told:
+        elif same_words(reason) != same_words(self._told):
             self._say(f'event=tariff outcome={run.outcome} reason="{_quoted(reason)}" effect="{what}; {stays}"'
                       f' next="{again}"')
         self._told = reason
@@ -180,3 +181,8 @@ def price_text(c_kwh: Optional[float]) -> str:
 
 def _quoted(text: str) -> str:
     return text.replace('"', "'")
+
+
+def same_words(reason: str) -> str:
+    """Return a reason without its numbers: one that only counts seconds down is not a new one."""
+    return re.sub(r"\d+", "#", reason)

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any, List, Mapping, Optional
 
 from bridge.clock import Clock
-from bridge.errors import EXIT_CLOUD, ConfigError, PeerError, RateLimited
+from bridge.errors import EXIT_CLOUD, ConfigError, LinkError, PeerError, RateLimited
 from bridge.link.cloud import CloudHttp, CloudReply, CloudUnreachable, host_of, path_part
 from bridge.peers.amber_records import Rows, Site, rows_of, site_of
 from bridge.peers.budget import ACCOUNT, Limits
@@ -30,6 +30,7 @@ MARGIN_S = 2.0  # behind the reset that the headers name: clocks differ
 THROTTLED_S, THROTTLED_MAX_S = 30.0, 300.0  # AWS says 429 without saying for how long
 FIREWALL_S = 900.0
 UNREACHABLE_S = 30.0
+FAILED_S = 60.0  # an answer that was none need not be waited for a whole period
 NEXT_MAX = 2048
 
 
@@ -109,7 +110,14 @@ class Amber:
             if not error.sent:
                 self._ledger.forgive(endpoint, site_id, UNREACHABLE_S, "no connection")
             raise
-        return self._judge(reply, f"amber {endpoint} at {self.host}")
+        except LinkError:
+            self._ledger.forgive(endpoint, site_id, FAILED_S, "no answer")
+            raise
+        try:
+            return self._judge(reply, f"amber {endpoint} at {self.host}")
+        except (ApiUnavailable, AmberGarbled):
+            self._ledger.forgive(endpoint, site_id, FAILED_S, "no usable answer")
+            raise
 
     def _judge(self, reply: CloudReply, what: str) -> Any:
         if reply.status == 204 or (reply.status == 200 and not reply.text.strip()):

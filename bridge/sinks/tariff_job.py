@@ -60,6 +60,9 @@ class TariffJob:
         """Return the plan of this moment; posts nothing. Raises what asking raises."""
         check_length(self._choices.options.interval_min, self._choices.forced)
         check_clock(self._clock)
+        if self._choices.station_id:
+            station_number(self._choices.station_id)  # a mistake there costs Amber no call
+        self.prices.site()
         station_id, named = self._station()
         here = self._zone(named)
         market = self.prices.market(here, self._choices.options.use_current, again)
