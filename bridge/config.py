@@ -235,8 +235,8 @@ def _known(options: List[uci.Option], path: str) -> Dict[str, Origin]:
     for option in options:
         key = f"{option.section}.{option.name}"
         if key not in rows:
-            if option.section == "main" and option.name == "enabled":
-                continue  # the init script's switch
+            if option.section == "main" and option.name in ("enabled", "tariff"):
+                continue  # the init script's switches
             raise ConfigError(
                 f"configuration file {path} line {option.line}: there is no setting {key}{did_you_mean(key, rows)}"
             )

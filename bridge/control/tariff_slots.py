@@ -58,7 +58,7 @@ class Time(NamedTuple):
     start_min: int
     day: date
     chosen: Tuple[int, ...]
-    today: Tuple[int, ...]
+    this_day: Tuple[int, ...]
     running: bool
 
 
@@ -118,7 +118,7 @@ class Series:
             c_kwh, words = known
             return Price(c_kwh, ROWS if today else TOMORROW, words if today else f"tomorrow: {words}")
         if not today:
-            over = mean(time.today)
+            over = mean(time.this_day)
             if over is not None:
                 return Price(over[0], TODAY, f"as today: {over[1]} (tomorrow's is not known yet)")
         if not time.chosen:
