@@ -5,10 +5,8 @@ Never connects, and never imports requests or a cipher: that happens at the firs
 
 from __future__ import annotations
 
-import os
-
 from bridge.clock import Clock
-from bridge.config import Settings, supervisor
+from bridge.config import Settings
 from bridge.errors import ConfigError
 from bridge.link.cloud import CloudHttp
 from bridge.peers import sigen_password
@@ -16,10 +14,7 @@ from bridge.peers.limiter import Limiter
 from bridge.peers.sigen_app import SigenApp
 from bridge.peers.sigen_app_identity import AppCredentials
 from bridge.peers.sigen_app_wire import APP_LIMITS, LEDGER_FILE
-from bridge.state import StateDir
-from bridge.wiring_cloud import MAIN, OPENWRT_MARK, state_dir
-
-OPENWRT_KEPT = "/etc/sigen-bridge"  # flash: written when a token is renewed, twice a day
+from bridge.wiring_state import durable_dir, state_dir
 
 
 def app_configured(settings: Settings) -> bool:
@@ -30,14 +25,6 @@ def app_configured(settings: Settings) -> bool:
     password = settings["cloud.password"] or settings["cloud.password_encoded"]
     known = settings["cloud.app_base_url"] or (settings["cloud.region"] and not settings["cloud.base_url"])
     return bool(known and (settings["cloud.bearer"] or (settings["cloud.username"] and password)))
-
-
-def kept_dir(settings: Settings) -> StateDir:
-    """Return where device id and refresh token outlive a reboot (run.state_dir, or by platform)."""
-    if settings["run.state_dir"] or not os.path.exists(OPENWRT_MARK):
-        return state_dir(settings)
-    instance = supervisor().get("SIGEN_BRIDGE_INSTANCE", MAIN)
-    return StateDir(OPENWRT_KEPT if instance == MAIN else os.path.join(OPENWRT_KEPT, instance))
 
 
 def sigen_app(settings: Settings, clock: Clock) -> SigenApp:
@@ -52,9 +39,9 @@ def sigen_app(settings: Settings, clock: Clock) -> SigenApp:
         settings["cloud.username"], settings["cloud.password"], settings["cloud.password_encoded"],
         settings["cloud.device_id"], settings["cloud.bearer"],
     )
-    cache = state_dir(settings)
+    cache = state_dir(settings)  # the refresh token is durable: on a router flash is written twice a day for it
     return SigenApp(
-        CloudHttp(clock, settings["cloud.user_agent"]), credentials, cache, kept_dir(settings), clock,
+        CloudHttp(clock, settings["cloud.user_agent"]), credentials, cache, durable_dir(settings), clock,
         Limiter(cache, clock, APP_LIMITS, LEDGER_FILE), region=settings["cloud.region"] or None,
         base_url=settings["cloud.app_base_url"] or None, station_id=settings["cloud.station_id"] or None,
         encode=sigen_password.encode,

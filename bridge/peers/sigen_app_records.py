@@ -10,6 +10,7 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 
 from bridge.peers.envelope import flag, integer, number, text_of, unix_s
 from bridge.peers.sigen_codes import mode_row
+from bridge.peers.sigen_modes import folded
 from bridge.peers.sigen_records import EnergyFlow
 
 CUSTOM = 9
@@ -168,3 +169,10 @@ def kwh(text: Any) -> Optional[float]:
     amount, unit = quantity(text)
     scale = {"kwh": 1.0, "wh": 0.001, "mwh": 1000.0}.get(unit)
     return None if amount is None or scale is None else amount * scale
+
+
+def same_name(one: str, other: str) -> bool:
+    """Say whether two names are the same but for case, blanks and signs, in any script."""
+    if one.split() and one.casefold().split() == other.casefold().split():
+        return True
+    return bool(folded(one)) and one.isascii() and other.isascii() and folded(one) == folded(other)

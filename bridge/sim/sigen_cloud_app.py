@@ -166,10 +166,10 @@ class AppService:
     def _write(self, name: str, token: AppToken, body: Mapping[str, Any], now: float, wall: float) -> Any:
         home = self._home(token, body.get("stationId"))
         if name == "tariffSave":
-            problem = tariff_problem(body)
+            problem = tariff_problem(body, self.world.shortest_slot_min)
             if problem:
                 raise Failure(1000, said=problem)
-            home.tariff = body
+            home.tariff = {**(home.tariff or {}), **body}
             self.world.saved_tariffs.append(body)
         elif name == "appSetInstant":
             set_instant(home, body, now, wall)

@@ -32,7 +32,6 @@ def flow_of_app(flow: Mapping[str, Any]) -> Dict[str, Any]:
     names = (
         ("pvPower", "pvPower"), ("buySellPower", "gridPower"), ("evPower", "evPower"),
         ("loadPower", "loadPower"), ("batteryPower", "batteryPower"), ("batterySoc", "batterySoc"),
-        ("heatPumpPower", "heatPumpPower"),
     )
     body: Dict[str, Any] = {name: flow[key] for name, key in names if key in flow}
     return {"pvDayNrg": 30.43, "acPower": 0.0, **body}

@@ -1,7 +1,9 @@
 """What the simulated cloud demands of a tariff: the payload of the web app's price page, field by field.
 
 Never forgives: the real service answers nonsense with a bare 500 or stores it, and a plan with a hole in it
-lets the battery act on it. Shape: cloud-apis 4.4. It stores 5-minute slots collapsed; here they are refused.
+lets the battery act on it. Shape: cloud-apis 4.4. Slots of 5 minutes, which the real one takes and merges, are
+refused unless told otherwise. No source says what a payload without a sell price does: it is taken, and the
+sell price that was there stays.
 """
 
 from __future__ import annotations
@@ -18,17 +20,18 @@ NEEDED = ("providerName", "planName")
 CURRENCIES = ("Cent",)
 
 
-def tariff_problem(payload: Mapping[str, Any]) -> str:
+def tariff_problem(payload: Mapping[str, Any], shortest_min: int = HALF_HOUR) -> str:
     """Return what is wrong with a payload, "" for nothing; the station's number is judged elsewhere."""
-    found = _keys(payload, ("stationId", "priceMode", "buyPrice", "sellPrice"), "payload")
+    sides = [name for name in ("buyPrice", "sellPrice") if name in payload or name == "buyPrice"]
+    found = _keys(payload, ("stationId", "priceMode", *sides), "payload")
     if found:
         return found
     if payload["priceMode"] != 1 or isinstance(payload["priceMode"], bool):
         return "priceMode must be 1"
-    return _price(payload["buyPrice"], "buyPrice") or _price(payload["sellPrice"], "sellPrice")
+    return next(filter(None, (_price(payload[name], name, shortest_min) for name in sides)), "")
 
 
-def _price(price: Any, where: str) -> str:
+def _price(price: Any, where: str, shortest_min: int) -> str:
     found = _keys(price, ("dynamicPricing", "staticPricing"), where)
     if found:
         return found
@@ -44,10 +47,10 @@ def _price(price: Any, where: str) -> str:
             return f"{where}.{name} must be a text of at most {LABEL_MAX} letters"
     if static["currencyCode"] not in CURRENCIES:
         return f"{where}.currencyCode must be one of {', '.join(CURRENCIES)}"
-    return _months(static["combinedPrices"], where)
+    return _months(static["combinedPrices"], where, shortest_min)
 
 
-def _months(rows: Any, where: str) -> str:
+def _months(rows: Any, where: str, shortest_min: int) -> str:
     found = _rows(rows, ("monthRange", "weekPrices"), f"{where}.combinedPrices")
     if found:
         return found
@@ -61,7 +64,7 @@ def _months(rows: Any, where: str) -> str:
         if not _covers([week["weekRange"] for week in weeks], r"(\d)-(\d)", 7):
             return f"{where}: the weekRange texts must cover 1-7, each day once"
         for week in weeks:
-            found = _slots(week["timeRange"], f"{where}.timeRange")
+            found = _slots(week["timeRange"], f"{where}.timeRange", shortest_min)
             if found:
                 return found
     return ""
@@ -77,7 +80,7 @@ def _covers(texts: Sequence[Any], pattern: str, last: int) -> bool:
     return sorted(seen) == list(range(1, last + 1))
 
 
-def _slots(slots: Any, where: str) -> str:
+def _slots(slots: Any, where: str, shortest_min: int) -> str:
     found = _rows(slots, ("timeRange", "price"), where)
     if found:
         return found
@@ -86,7 +89,7 @@ def _slots(slots: Any, where: str) -> str:
         start, end = _minutes(slot["timeRange"])
         if start != at or end <= start:
             return f"{where}: {slot['timeRange']!r} does not follow on {at // 60:02d}:{at % 60:02d}"
-        if end - start not in (HALF_HOUR, MINUTES_A_DAY):
+        if end - start not in (shortest_min, HALF_HOUR, MINUTES_A_DAY):
             return f"{where}: {slot['timeRange']!r} is not half an hour"
         price = slot["price"]
         if isinstance(price, bool) or not isinstance(price, (int, float)) or not math.isfinite(price):

@@ -71,6 +71,7 @@ class AppWorld:
             for index, station in enumerate(world.stations.values())
         }
         self.lifetime_s = LIFETIME_S
+        self.shortest_slot_min = 30  # 5 takes the slots that the real service merges
         self.wrapped = True  # the tokens come in an envelope
         self.tokens: Dict[str, AppToken] = {}
         self.saved_tariffs: List[Mapping[str, Any]] = []
