@@ -16,7 +16,7 @@ from bridge.errors import EXIT_OK, ImplausibleData
 from bridge.peers.sigen_text import moment
 from bridge.sinks.tariff import FAILED, WAITING, Run, TariffSink, last_run
 from bridge.tariff_run import Say, offset_of, price_text
-from bridge.wiring_cloud import state_dir
+from bridge.wiring_state import state_dir
 
 
 def show_schedule(clock: Clock, settings: Settings, every_s: int, as_json: bool, say: Say) -> int:

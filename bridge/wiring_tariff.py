@@ -17,8 +17,8 @@ from bridge.peers import amber
 from bridge.sinks.tariff import TariffSink
 from bridge.sinks.tariff_job import Choices, TariffJob
 from bridge.sources.amber import AmberPrices
-from bridge.wiring_app import kept_dir, sigen_app
-from bridge.wiring_cloud import state_dir
+from bridge.wiring_app import sigen_app
+from bridge.wiring_state import durable_dir, state_dir
 
 ASK_S = 1.0  # the running bridge answers from memory
 
@@ -56,7 +56,7 @@ def app_address(settings: Settings) -> str:
 def tariff_sink(settings: Settings, clock: Clock) -> TariffSink:
     """Return the way to the Sigen app's tariff, with its journal."""
     return TariffSink(
-        lambda: sigen_app(settings, clock), kept_dir(settings), state_dir(settings), app_address(settings)
+        lambda: sigen_app(settings, clock), durable_dir(settings), state_dir(settings), app_address(settings)
     )
 
 
@@ -64,7 +64,7 @@ def tariff_job(settings: Settings, clock: Clock, options: Options, station_id: s
     """Return the job for these choices; raises ConfigError without an Amber token."""
     choices = Choices(options, settings["tariff.plan_name"], settings["tariff.timezone"], station_id, forced)
     return TariffJob(
-        clock, amber_prices(settings, clock), tariff_sink(settings, clock), choices, kept_dir(settings),
+        clock, amber_prices(settings, clock), tariff_sink(settings, clock), choices, durable_dir(settings),
         lambda: plant_mode(settings),
     )
 

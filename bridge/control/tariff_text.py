@@ -67,7 +67,8 @@ def lease_of(content: Any, now: float) -> Optional[Lease]:
     ends_at = content.get("ends_at")
     if isinstance(ends_at, bool) or not isinstance(ends_at, (int, float)) or ends_at <= now:
         return None
-    action = content.get("action")
+    command = content.get("command")
+    action = (command if isinstance(command, dict) else content).get("action")
     return Lease(float(ends_at), action if isinstance(action, str) and action.isidentifier() else "command")
 
 

@@ -162,7 +162,7 @@ def test_the_zone_comes_from_the_setting_the_network_or_the_station(tmp_path):
 
 
 def test_a_battery_command_in_force_is_said_and_the_tariff_still_goes_out(bench):
-    lease = {"ends_at": bench.clock.now() + 3600, "action": "charge"}
+    lease = {"ends_at": bench.clock.now() + 3600, "command": {"action": "charge", "power_w": 5000}}
     StateDir(str(bench.path)).save("lease.json", lease)
     lines = bench.push()
     (line,) = [line for line in lines if "battery charge" in line]
