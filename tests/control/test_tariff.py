@@ -125,9 +125,9 @@ def test_a_slot_is_the_mean_of_its_rows_or_marked(market):
                 known = best.get((row.start, row.end))
                 best[row.start, row.end] = known if known and (known.kind, row.kind) == ("actual", "forecast") else row
 
-        def mean(day, slot, over, rows=tuple(best.values()), sign=sign):
+        def mean(day, slot, over, best=best, sign=sign):
             inside = []
-            for row in rows:
+            for row in best.values():
                 key = row.start if align == "start" else row.end - 1
                 where = here.local(key)
                 begins = key - (where[1] - slot.start_min * 60)

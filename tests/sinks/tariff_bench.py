@@ -15,6 +15,7 @@ from bridge.wiring_tariff import options_of, tariff_job
 
 NOON = 1_768_443_150.0  # 2026-01-15 13:12:30 in Sydney, 12:12:30 NEM time: horizon 04:00 NEM tomorrow
 AFTERNOON = NOON + 3 * 3600  # published until the day after tomorrow
+ONE_SITE = (SimSite(),)
 USER, PASSWORD = "owner@example.invalid", "correct horse"
 
 
@@ -64,7 +65,7 @@ class TariffBench:
 
 
 @contextmanager
-def tariff_bench(path, now=AFTERNOON, sites=(SimSite(),), scenario="normal"):
+def tariff_bench(path, now=AFTERNOON, sites=ONE_SITE, scenario="normal"):
     clock = ManualClock(now)
     with ExitStack() as stack:
         amber = stack.enter_context(AmberSim(clock, sites=sites, scenario=scenario))
