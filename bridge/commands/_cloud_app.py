@@ -11,9 +11,11 @@ import json
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_OK
+from bridge.peers.envelope import EnvelopeError
 from bridge.peers.sigen_app import SigenApp
 from bridge.peers.sigen_app_records import AppStation
 from bridge.peers.sigen_app_session import REFRESH_FILE, TOKEN_FILE
+from bridge.peers.sigen_errors import ApiRejected
 from bridge.peers.sigen_text import amount, charging, duration, exporting, flow_lines, table
 from bridge.sources.openapi import to_reading
 from bridge.wiring_app import sigen_app
@@ -55,10 +57,17 @@ def _login(app: SigenApp, as_json: bool, settings: Settings) -> None:
 
 def _systems(app: SigenApp, as_json: bool) -> None:
     used = app.station()
+    try:
+        listed = app.stations()
+    except (ApiRejected, EnvelopeError):
+        listed = []  # the list is known from fewer clients than the station that the app opens with
+    stations = [used, *(one for one in listed if one.station_id != used.station_id)]
     if as_json:
-        print(json.dumps({"stations": [used._asdict()]}))
+        print(json.dumps({"stations": [{**one._asdict(), "used": one is used} for one in stations]}))
         return
-    print("\n".join(table(("station id", "name", "grid", "PV", "battery", "time zone"), [_row(used)])))
+    head = ("station id", "name", "grid", "PV", "battery", "time zone", "")
+    mark = ("<- used",) if len(stations) > 1 else ("",)
+    print("\n".join(table(head, [(*_row(one), *(mark if one is used else ("",))) for one in stations])))
 
 
 def _row(one: AppStation) -> tuple:

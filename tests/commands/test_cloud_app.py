@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from bridge.clock import Clock
 from bridge.sim.sigen_cloud import SigenCloudSim
+from bridge.sim.sigen_cloud_app_world import Home
+from bridge.sim.sigen_cloud_world import Station
 from tests.commands.app_desk import AMBER, ENCODED, NEVER_SHOWN, PASSWORD, STATION, USER, AppDesk
 from tests.commands.conftest import one_line, until
 
@@ -39,6 +42,24 @@ def test_systems_shows_the_number_that_the_tariff_needs(desk):
     assert f"{STATION}  Home" in desk("cloud", "systems", "--via", "app").stdout
     (station,) = json.loads(desk("cloud", "systems", "--via", "app", "--json").stdout)["stations"]
     assert station["station_id"] == STATION and station["timezone"] == "Australia/Adelaide"
+
+
+def test_of_several_stations_the_used_one_is_marked(desk, sim):
+    sim.app_world.homes[STATION + 1] = Home(Station("FGHIJ1700000002", "Beach house"), STATION + 1)
+    lines = desk("cloud", "systems", "--via", "app", env={"STATION_ID": str(STATION + 1)}).stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [str(STATION + 1), str(STATION)]
+    assert lines[1].endswith("<- used") and not lines[2].endswith("<- used")
+    sim.switch_off("appStations")
+    stations = json.loads(desk("cloud", "systems", "--via", "app", "--json").stdout)["stations"]
+    assert [(one["station_id"], one["used"]) for one in stations] == [(STATION, True)]
+
+
+def test_without_the_cipher_one_line_says_what_to_do(desk, monkeypatch):
+    for name in ("Crypto", "Crypto.Cipher", "Crypto.Cipher.AES", "Cryptodome.Cipher.AES"):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = desk("cloud", "flow", "--via", "app")
+    assert done.returncode == 2 and "pycryptodome" in one_line(done.stderr) and "cloud.password_encoded" in done.stderr
+    assert desk("cloud", "flow", "--via", "app", without=("SIGEN_PASS",), env={"SIGEN_PASS_ENC": ENCODED}).returncode == 0
 
 
 def test_flow_says_the_signs_in_words(desk):

@@ -99,7 +99,7 @@ def test_without_the_cipher_the_plain_password_stands_there_and_it_is_said(tmp_p
 
 def test_an_existing_file_keeps_its_other_lines_and_loses_the_old_password(tmp_path):
     out = tmp_path / "made.env"
-    out.write_text(f"# mine\nexport OTHER=1\nSIGEN_PASS='old one'\nSIGEN_USER=old\n\nPLAN_NAME=Amber Live\nSIGEN_USER=two\n")
+    out.write_text("# mine\nexport OTHER=1\nSIGEN_PASS='old one'\nSIGEN_USER=old\n\nPLAN_NAME=Amber Live\nSIGEN_USER=two\n")
     out.chmod(0o644)
     make(tmp_path, "--non-interactive", "--out", str(out), **FULL)
     assert out.read_text() == (

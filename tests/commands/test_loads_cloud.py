@@ -28,8 +28,8 @@ def desk(sim, tmp_path):
 def test_list_shows_path_name_state_power_and_energy(desk, verb):
     head, pump, water = desk("loads", "cloud", verb).stdout.splitlines()
     assert head.split() == ["path", "name", "state", "power", "today", "this", "month", "so", "far"]
-    assert pump.split() == "1 Pool pump off 0.00 kW 1.20 kWh 30.40 kWh 402.75 kWh".split()
-    assert water.split()[:6] == "2 Hot water on 2.40 kW".split()
+    assert pump.split() == ["1", "Pool", "pump", "off", "0.00", "kW", "1.20", "kWh", "30.40", "kWh", "402.75", "kWh"]
+    assert water.split()[:6] == ["2", "Hot", "water", "on", "2.40", "kW"]
     loads = json.loads(desk("loads", "cloud", verb, "--json").stdout)["loads"]
     assert loads[1]["on"] is True and loads[1]["path"] == "2" and loads[1]["today_kwh"] == 1.2
 
