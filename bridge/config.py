@@ -18,6 +18,7 @@ DEFAULT_FILES = (
     "/etc/sigen-bridge/sigen-bridge.ini",
     "/etc/sigen-bridge.ini",
 )
+ENV_FILE = "--env-file"
 REDACTED = "(set, not shown)"
 
 
@@ -85,6 +86,7 @@ def _as_text(value: Any) -> str:
 def take_flags(argv: Sequence[str]) -> Tuple[Dict[str, Origin], Optional[str], List[str]]:
     """Take the setting flags out of ``argv``: returns settings, ``--config`` path, the rest.
 
+    The path of ``--env-file`` is among the settings, under that name, for ``load``.
     A secret has no flag of its own but ``--section-name-file FILE``, so that it never stands in the
     process list. Raises ConfigError for a flag without its value.
     """
@@ -99,7 +101,7 @@ def take_flags(argv: Sequence[str]) -> Tuple[Dict[str, Origin], Optional[str], L
             rest += words
             break
         flag, equals, value = word.partition("=")
-        if flag != "--config" and flag not in by_flag:
+        if flag not in ("--config", ENV_FILE) and flag not in by_flag:
             rest.append(word)
             continue
         if not equals:
@@ -109,28 +111,14 @@ def take_flags(argv: Sequence[str]) -> Tuple[Dict[str, Origin], Optional[str], L
         if flag == "--config":
             config = value
             continue
+        if flag == ENV_FILE:
+            origins[ENV_FILE] = Origin(value, flag)
+            continue
         row = by_flag[flag]
         if row.secret:
             value = _first_line(value, flag)
         origins[row.key] = Origin(value, f"flag {flag}")
     return origins, config, rest
-
-
-def take_env_file(argv: Sequence[str]) -> Tuple[Optional[str], List[str]]:
-    """Take ``--env-file FILE`` out of ``argv``; raises ConfigError without its value."""
-    rest, path = list(argv), None
-    for index, word in enumerate(argv):
-        flag, equals, value = word.partition("=")
-        if word == "--":
-            break
-        if flag != "--env-file":
-            continue
-        if not equals and index + 1 >= len(argv):
-            raise ConfigError("--env-file: a file is missing behind it")
-        path = value if equals else argv[index + 1]
-        rest = [*argv[:index], *argv[index + (1 if equals else 2):]]
-        break
-    return path, rest
 
 
 def _flags() -> Dict[str, Setting]:
@@ -155,11 +143,11 @@ def _first_line(path: str, flag: str) -> str:
 
 def load(argv: Sequence[str]) -> Tuple[Settings, List[str]]:
     """Return the settings that hold for this command line, and what of it is not a setting."""
-    env_file, words = take_env_file(argv)
-    flags, path, rest = take_flags(words)
+    flags, path, rest = take_flags(argv)
     origins = from_file(path)
-    if env_file is not None:
-        origins.update(_from_env_file(_read(env_file, f"--env-file {env_file}"), env_file))
+    if ENV_FILE in flags:
+        env_file = flags.pop(ENV_FILE).raw
+        origins.update(_from_env_file(_read(env_file, f"{ENV_FILE} {env_file}"), env_file))
     origins.update(from_environment(os.environ))
     origins.update(flags)
     _split_host_port(origins)

@@ -125,7 +125,7 @@ def test_mistakes_name_the_line_and_never_quote_a_value(tmp_path, content, words
 def test_a_file_that_may_not_be_read_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read .*check the path and its permissions"):
         loaded(None, "--env-file", str(tmp_path / "nosuch.env"))
-    with pytest.raises(ConfigError, match="--env-file: a file is missing"):
+    with pytest.raises(ConfigError, match="--env-file: a value is missing"):
         loaded(None, "--env-file")
 
 
