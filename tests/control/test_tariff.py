@@ -205,7 +205,8 @@ def test_a_live_interval_of_the_half_hour_before_is_not_used():
 
 def test_three_advanced_prices_give_three_series_and_what_is_absent_falls_back_with_one_note():
     here, slot = zone("Australia/Sydney"), DAYS[0]
-    rows = [PriceRow(slot, slot + 1800, "general", "current", 20.0, advanced=Advanced(10.0, 15.0, None)),
+    rows = [PriceRow(slot - 1800, slot, "general", "actual", 12.0),  # what is over has no forecast: no note
+            PriceRow(slot, slot + 1800, "general", "current", 20.0, advanced=Advanced(10.0, 15.0, None)),
             PriceRow(slot + 1800, slot + 3600, "general", "forecast", 30.0)]
 
     def prices(level):
