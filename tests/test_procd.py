@@ -36,7 +36,7 @@ class Router:
         self.program = tmp_path / "sigen-bridge"
         self.checks(0)
         self.path = os.environ["PATH"]
-        self.crontab, self.cron = tmp_path / "crontabs" / "root", tmp_path / "cron"
+        self.crontab, self.cron = tmp_path / "crontab", tmp_path / "cron"
         self.cron.write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/cron-calls"\n')
         self.cron.chmod(0o755)
 
@@ -58,8 +58,9 @@ class Router:
             "STUB_LOG": str(log),
             "STUB_PROG": str(self.program),
             "UCI_CONFIG_DIR": str(self.config),
-            "CRONTAB": str(self.crontab),
-            "CRON_INIT": str(self.cron),
+            "SIGEN_BRIDGE_LEASES": str(self.tmp / "leases"),
+            "SIGEN_BRIDGE_CRONTAB": str(self.crontab),
+            "SIGEN_BRIDGE_CRON_INIT": str(self.cron),
         }
         self.done = subprocess.run(
             [*self.shell, str(STUB), str(SCRIPT), action],
@@ -275,7 +276,6 @@ def crontab(router):
 
 
 def test_a_plant_with_a_tariff_gets_its_line_in_the_crontab_and_others_do_not(router):
-    router.crontab.parent.mkdir()
     router.crontab.write_text("0 4 * * * reboot\n")
     path = router.plant("sigen-bridge", TARIFF)
     router.plant("sigen-bridge-barn", ON)
@@ -289,7 +289,6 @@ def test_a_plant_with_a_tariff_gets_its_line_in_the_crontab_and_others_do_not(ro
 
 
 def test_the_line_runs_the_job_of_its_plant_and_the_log_gets_what_it_says(router):
-    router.crontab.parent.mkdir()
     path = router.plant("sigen-bridge-barn", TARIFF)
     router.run("start")
     (line,) = crontab(router)
@@ -305,7 +304,6 @@ def test_the_line_runs_the_job_of_its_plant_and_the_log_gets_what_it_says(router
 
 
 def test_the_crontab_is_written_only_when_a_line_changes_and_the_line_goes_with_its_switch(router):
-    router.crontab.parent.mkdir()
     router.plant("sigen-bridge", TARIFF)
     router.run("start")
     first = router.crontab.stat()
@@ -318,12 +316,49 @@ def test_the_crontab_is_written_only_when_a_line_changes_and_the_line_goes_with_
 
 @pytest.mark.parametrize("content", [ON, TARIFF.replace("enabled '1'", "enabled '0'"), ""])
 def test_without_the_switch_the_crontab_is_not_touched(router, content):
-    router.crontab.parent.mkdir()
     router.plant("sigen-bridge", content)
     router.run("start")
     assert crontab(router) is None
 
 
 def test_a_router_without_cron_still_starts(router):
+    router.crontab = router.tmp / "no cron here" / "root"
     router.plant("sigen-bridge", TARIFF)
     assert instances(router.run("start")) and crontab(router) is None
+
+
+CONTROL = ON + "config control 'control'\n\toption enabled '1'\n"
+
+
+def asked(router):
+    """Return the command lines that the program was started with."""
+    path = router.tmp / "checked"
+    words = path.read_text().split("\x1f")[:-1] if path.exists() else []
+    starts = [index for index, word in enumerate(words) if word in ("battery", "config")]
+    return [words[at:end] for at, end in zip(starts, [*starts[1:], len(words)])]
+
+
+def test_a_stop_takes_back_a_command_that_is_still_in_force_and_costs_nothing_without_one(router):
+    file = router.plant("sigen-bridge", CONTROL)
+    barn = router.plant("sigen-bridge-barn", CONTROL)
+    router.run("stop")
+    assert asked(router) == []
+    for place in ("leases", "leases/barn"):
+        (router.tmp / place).mkdir()
+        (router.tmp / place / "lease.json").write_text("{}")
+    router.run("stop")
+    assert asked(router) == [["battery", "watch", "--config", file], ["battery", "watch", "--config", barn]]
+    router.run("watch")
+    assert len(asked(router)) == 4
+
+
+def test_cron_looks_every_minute_once_control_is_allowed(router):
+    crontab = router.tmp / "crontab"
+    router.plant("sigen-bridge", ON)
+    router.run("start")
+    assert not crontab.exists()
+    crontab.write_text("0 4 * * * reboot\n")
+    router.plant("sigen-bridge", CONTROL)
+    for _ in range(2):
+        router.run("start")
+    assert crontab.read_text().splitlines() == ["0 4 * * * reboot", "* * * * * /etc/init.d/sigen-bridge watch"]
