@@ -17,6 +17,7 @@ from bridge.control.lease import HELD, RELEASING, Lease
 from bridge.errors import Refused
 from bridge.state import Lock, StateDir, boot_id
 
+TARIFF_FILE = "tariff.json"
 OVERDUE_S = 10.0  # a holder that hangs this long after the end of its lease is not waited for
 
 log = logging.getLogger("battery")
@@ -37,6 +38,11 @@ class LeaseBook:
     def boot(self) -> str:
         """What names this boot of the machine."""
         return self._boot
+
+    def tariff_pushed(self) -> bool:
+        """Say whether a tariff was pushed to the plant's cloud from this machine (the tariff job's journal)."""
+        content = self._state.load(TARIFF_FILE)
+        return isinstance(content, dict) and bool(content.get("last"))
 
     def look(self) -> None:
         """Take over a lease on disk whose holder is gone, or hangs long after its end; it will be given back."""

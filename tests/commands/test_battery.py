@@ -237,3 +237,14 @@ def test_a_bridge_that_only_reads_says_so(bridge, plant, tmp_path):
     done = bridge("battery", "charge", "--kw", "3", "--for", "30s", *argv)
     assert done.returncode == 8 and "only reads" in one_line(done.stderr)
     assert not plant.writes
+
+
+@pytest.mark.timing
+def test_a_command_says_that_it_suspends_the_tariff_that_was_pushed(battery, plant, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    assert "suspended" not in battery("charge", "--kw", "3", "--for", "10s", timeout=40).stdout
+    (state / "tariff.json").write_text('{"last": {"where": "x"}}')
+    done = battery("charge", "--kw", "3", "--for", "10s", timeout=40)
+    assert done.returncode == 0, done.stderr
+    assert "Sigen AI and time of use are suspended: the plant does not follow the tariff that was pushed" in done.stdout
