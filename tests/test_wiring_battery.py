@@ -12,7 +12,7 @@ from bridge.control.battery import Command
 from bridge.errors import Refused
 from bridge.peers.sigen_errors import ApiRejected
 from bridge.sim.sigen_cloud import SigenCloudSim
-from bridge.wiring_battery import send_by_cloud, seconds_asked
+from bridge.wiring_battery import seconds_asked, send_by_cloud
 from bridge.wiring_control import desk
 from tests.commands.cloud_desk import KEY, SECRET, STATION
 

@@ -1,6 +1,6 @@
 """What ``loads cloud`` does: the loads that the plant itself switches, through the Sigen app.
 
-Never a verb of its own: ``loads`` calls ``add_parser`` and ``run``.
+Never a verb of its own: ``loads`` calls ``add_parser``, and ``run`` by the default ``act`` that it sets.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare ``cloud`` and its options."""
     cloud = subparsers.add_parser("cloud", help="loads that the plant switches, through the Sigen app",
                                   allow_abbrev=False)
+    cloud.set_defaults(act=run)
     verbs = cloud.add_subparsers(dest="cloud_verb", required=True, metavar="list|on|off")
     listed = verbs.add_parser(LIST, aliases=["ls"], help="list the smart loads of the station", allow_abbrev=False)
     listed.add_argument("--json", action="store_true", help="print JSON")

@@ -115,7 +115,7 @@ class Keeper:
         if not self.rules.enabled or self.rules.hindrance:
             return
         try:
-            self.book.look()
+            self.book.glance()
             if self.book.lease is None:
                 return
             if link is None:

@@ -18,6 +18,7 @@ from bridge.errors import Refused
 from bridge.state import Lock, StateDir, boot_id
 
 TARIFF_FILE = "tariff.json"
+LOOK_S = 3.0  # within the 5 s of the guarantee
 OVERDUE_S = 10.0  # a holder that hangs this long after the end of its lease is not waited for
 
 log = logging.getLogger("battery")
@@ -30,6 +31,7 @@ class LeaseBook:
         self._state, self._clock, self.journal = state, clock, journal
         self._boot = boot_id()
         self._lock: Optional[Lock] = None
+        self._looked = float("-inf")
         self.lease: Optional[Lease] = None
         self.unreadable = False
         self.failed = False  # the command did not do what it was given for
@@ -44,10 +46,16 @@ class LeaseBook:
         content = self._state.load(TARIFF_FILE)
         return isinstance(content, dict) and bool(content.get("last"))
 
+    def glance(self) -> None:
+        """Do ``look`` now and then: the usual case, nothing there, shall not cost the loop a look a second."""
+        if self._clock.monotonic() - self._looked >= LOOK_S:
+            self.look()
+
     def look(self) -> None:
         """Take over a lease on disk whose holder is gone, or hangs long after its end; it will be given back."""
         if self.lease is not None or self._lock is not None:
             return
+        self._looked = self._clock.monotonic()
         found = leases.load(self._state)
         if found is None:
             self.unreadable = self._state.load(leases.FILE) is not None

@@ -60,11 +60,10 @@ def instant_body(home: Home, now: float) -> Dict[str, Any]:
 
 
 def device_cards(home: Home) -> List[Dict[str, Any]]:
-    """Return the cards of the device page: smart loads have a path, other devices have none."""
+    """Return the cards of the loads page; a client in wide use cannot start where one has no path."""
     return [
-        {"name": "SigenStor", "deviceType": "AIO", "valueWithUnit": "3.40 kW"},
-        *({"path": one.path, "name": one.name, "valueWithUnit": f"{one.power_kw if one.on else 0:.2f} kW"}
-          for one in home.loads),
+        {"path": one.path, "name": one.name, "valueWithUnit": f"{one.power_kw if one.on else 0:.2f} kW"}
+        for one in home.loads
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from bridge import cli
 from bridge.clock import Clock
+from bridge.commands import loads
 from bridge.sim.sigen_cloud import SigenCloudSim
 from tests.commands.app_desk import STATION, AppDesk
 from tests.commands.conftest import one_line
@@ -70,3 +71,9 @@ def test_a_load_under_a_rule_is_exit_6(desk, sim):
 def test_helpers_of_verbs_are_no_verbs():
     assert "_loads_cloud" not in cli.command_names() and "loads" in cli.command_names()
     assert cli.command("_loads_cloud") is None and cli.command("_mode_app") is None
+
+
+def test_without_the_cloud_package_the_verb_is_not_offered_and_nothing_breaks(desk, monkeypatch):
+    monkeypatch.setattr(loads, "find_spec", lambda _name: None)
+    done = desk("loads", "cloud", "list")
+    assert done.returncode == 2 and "invalid choice" in one_line(done.stderr)

@@ -225,7 +225,7 @@ def test_the_override_wants_texts_and_bounds(sim, caller, change, code):
 
 def test_smart_loads_are_cards_with_a_path_and_are_switched_by_query(caller):
     cards = caller.data("GET", f"/device/system/device/systemDevice/card?stationId={STATION}&showNewGenerator=true")
-    assert [card.get("path") for card in cards] == [None, 1, 2]
+    assert [card.get("path") for card in cards] == [1, 2]
     where = f"stationId={STATION}&loadPath=1"
     load = caller.data("GET", f"/device/tp-device/smart-loads?{where}")
     energy = "/data-process/sigen/station/statistics/real-time-consumption"

@@ -125,6 +125,11 @@ def sigen():
     return sigen
 
 
+OLDER = pytest.mark.skipif(sys.version_info >= (3, 12), reason="sigen 0.1 is what pip takes below Python 3.12")
+NEWER = pytest.mark.skipif(sys.version_info < (3, 12), reason="sigen 3 needs Python 3.12")
+
+
+@OLDER
 def test_sigen_of_the_older_paths_logs_in_reads_and_sets(sim, sigen):
     """It opens sessions of its own, with the library's agent: the firewall has to be off for it."""
     sim.firewall = False
@@ -143,3 +148,26 @@ def test_sigen_of_the_older_paths_logs_in_reads_and_sets(sim, sigen):
     assert (before, after) == ("Maximum Self-Powered", "Fully Fed to Grid") and len(modes) == 4
     assert sim.world.stations[HOME].mode == 5
     assert json.loads(next(one for one in sim.log if one.endpoint == "appSetModeV0").body)["operationMode"] == 5
+
+
+@NEWER
+def test_sigen_of_the_newer_paths_passes_the_firewall_and_works_modes_and_loads(sim, sigen):
+    """It sends what the web app sends: agent, scope, device id, more headers."""
+    sim.app_world.homes[STATION].mode_api = "v3"
+
+    async def work():
+        client = sigen.Sigen(USER, PASSWORD, "eu")
+        client.BASE_URL = f"{sim.base_url}/"
+        await client.async_initialize()
+        flow, before = await client.get_energy_flow(), await client.get_operational_mode()
+        await client.set_operational_mode_night_charge()
+        after = await client.get_operational_mode()
+        await client.set_smart_load_state(1, 1)
+        await client.refresh_access_token()
+        return client.station_id, flow, before, after, await client.get_smart_loads()
+
+    station, flow, before, after, loads = asyncio.run(work())
+    assert str(station) == str(STATION) and flow["pvPower"] == 3.4
+    assert (before, after) == ("Maximum Self-Powered", "Night charge")
+    assert {load["path"]: load["todayConsumption"] for load in loads if "path" in load} == {1: "1.20 kWh", 2: "1.20 kWh"}
+    assert sim.app_world.homes[STATION].loads[0].on and len(sim.app_world.device_ids) == 1
