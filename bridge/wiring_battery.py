@@ -58,7 +58,8 @@ def ask_bridge(settings: Settings, address: str, do: str, **more: Any) -> Dict[s
     """Have the running bridge do something; raises what it says, as the error it was there."""
     try:
         wish = {"do": do, "who": "cli", **more}
-        status, answer = post_json(address, "/v1/battery", wish, answer_within_s(settings) + 5, settings["status.token"])
+        patience_s = answer_within_s(settings) + 5
+        status, answer = post_json(address, "/v1/battery", wish, patience_s, settings["status.token"])
     except PeerError as error:
         if "404" in str(error):
             raise Refused(

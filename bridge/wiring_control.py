@@ -42,8 +42,21 @@ def desk(settings: Settings, clock: Clock) -> Desk:
     """Return the desk of the plant of the settings; its state is in the durable directory."""
     state = durable_dir(settings)
     journal = Journal(state, clock)
-    keeper = Keeper(clock, LeaseBook(state, clock, journal), rules(settings))
+    book = LeaseBook(state, clock, journal)
+    keeper = Keeper(clock, book, rules(settings))
+    keeper.on_mode_lost = lambda native: mode_back(settings, clock, book, native)
     return Desk(clock, keeper, Timetable(state, journal))
+
+
+def mode_back(settings: Settings, clock: Clock, book: LeaseBook, native: int) -> None:
+    """Have the app set the mode that a release cannot bring back, where it is configured; returns at once."""
+    try:
+        from bridge.wiring_app import app_configured
+        from bridge.wiring_mode_back import ModeBack
+    except ModuleNotFoundError:
+        return  # a router without the cloud part; the owner is told what to do
+    if app_configured(settings):
+        ModeBack(settings, clock, book).start(native)
 
 
 def attach(service: Any, settings: Settings, clock: Clock) -> Desk:

@@ -5,11 +5,11 @@ Never decides anything; says of a lease that another process holds, or nobody, w
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from bridge.control.battery import said
 from bridge.control.battery_guard import read_standing
-from bridge.control.battery_plant import NAMES, NATIVE_WORDS, REMOTE_EMS, Target, shown
+from bridge.control.battery_plant import NAMES, NATIVE_WORDS, REMOTE_EMS, VPP, Standing, Target, shown
 from bridge.control.lease import Lease
 from bridge.control.lease_book import LeaseBook
 from bridge.errors import DeviceException, LinkError
@@ -44,6 +44,15 @@ def suspends(lease: Lease, tariff_pushed: bool) -> List[str]:
         return []
     what = "the tariff that was pushed" if tariff_pushed else "the tariff"
     return [f"while this lasts Sigen AI and time of use are suspended: the plant does not follow {what}"]
+
+
+def stranger(standing: Standing, changed: Sequence[int]) -> str:
+    """Return what shows that somebody else commands the plant, or ''."""
+    if standing.native_mode == VPP:
+        return "a virtual power plant (VPP) took the plant over"
+    if changed:
+        return f"{', '.join(f'{NAMES[at]} ({at})' for at in changed)} was changed by somebody else"
+    return ""
 
 
 def left(lease: Lease, holding: Mapping[int, int]) -> List[str]:

@@ -135,6 +135,15 @@ class LeaseBook:
         left = f" by_hand=\"{'; '.join(by_hand)}\"" if by_hand else ""
         log.log(level, "lease=%s reason=\"%s\"%s", how, why, left)
 
+    def mode_set(self, text: str, done: bool) -> None:
+        """Note what became of the mode that Modbus cannot bring back; once done it is no task for the owner."""
+        self.journal.event("bridge", "mode", text)
+        last = self.last()
+        if last is not None and done:
+            last["by_hand"] = [one for one in last.get("by_hand", ()) if not one.startswith("the mode was ")]
+            last["mode"] = text
+            self._state.save(leases.LAST_FILE, last, durable=True)
+
     def last(self) -> Optional[Dict[str, Any]]:
         """Return how the last lease ended, or None."""
         found = self._state.load(leases.LAST_FILE)
