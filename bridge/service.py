@@ -139,6 +139,7 @@ class Service:
             "failover": standing() if standing is not None else None,
             "ok": bool(shown["valid"]), "version": __version__, "source": shown["source"],
             "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
+            "ems_mode": good.extras.get("ems_mode") if (good := self.status.good) is not None else None,
             "plant": self.source.name, "peer": getattr(self.source, "peer", None),
             "cycles": loop.cycles, "late": loop.late, "failed": loop.failed,
             "dropped": loop.dropped, "sinks": [_sink_health(outbox) for outbox in self.outboxes],

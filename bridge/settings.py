@@ -6,7 +6,10 @@ Never reads anything. ``key`` is ``section.name``: in the file ``[section] name`
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+
+ENV_PREFIX = "SIGEN_BRIDGE_"
+NOT_SETTINGS = ("SIGEN_BRIDGE_CONFIG", "SIGEN_BRIDGE_INSTANCE", "SIGEN_BRIDGE_TEST_STRICT")
 
 
 class Setting(NamedTuple):
@@ -91,6 +94,15 @@ def duration(value: str) -> float:
     return result
 
 
+def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a parser that takes an empty text, "off" or "none" for None."""
+
+    def parse_or_none(value: str) -> Any:
+        return None if value.strip().lower() in ("", "off", "none") else parse(value)
+
+    return parse_or_none
+
+
 def listen(value: str) -> str:
     """host:port to serve on, or "off"."""
     word = value.strip()
@@ -153,12 +165,18 @@ SETTINGS = (
     Setting("amber.token",            text,                                     "",                 "Amber API token (psk_...)", secret=True, aliases=("AMBER_TOKEN",)),
     Setting("amber.base_url",         text,                                     "",                 "address of the Amber API, when it is not the public one"),
     Setting("amber.site_id",          text,                                     "",                 "Amber site, needed when the account has several", aliases=("AMBER_SITE_ID",)),
+    Setting("amber.period_s",         duration,                                 300.0,              "Amber is asked for prices once in this time; answers are shared until then"),
     Setting("tariff.plan_name",       text,                                     "Amber Live",       "label of the plan in the Sigen app", aliases=("PLAN_NAME",)),
     Setting("tariff.interval",        whole(5, 30),                             30,                 "length of a slot in minutes: 30; 5 is refused unless forced", aliases=("INTERVAL",)),
     Setting("tariff.align",           one_of("start", "end"),                   "end",              "key price rows by their start or their end", aliases=("ALIGN",)),
     Setting("tariff.advanced",        one_of("off", "low", "predicted", "high"), "predicted",       "which advanced price forecast to buy by; off is perKwh", aliases=("ADVANCED",)),
     Setting("tariff.use_current",     yes_no,                                   True,               "take the running slot from the live interval", aliases=("USE_CURRENT",)),
     Setting("tariff.sell",            one_of("feedin", "spot"),                 "feedin",           "sell price: what feed-in pays, or the wholesale spot price"),
+    Setting("tariff.sell_flat_c",     optional(number(-1000, 1000)),            None,               "flat sell price in c/kWh for a site without a feed-in channel"),
+    Setting("tariff.buy_cap_c",       optional(number(-2000, 4000)),            None,               "highest buy price that is passed on, c/kWh"),
+    Setting("tariff.buy_floor_c",     optional(number(-2000, 4000)),            None,               "lowest buy price that is passed on, c/kWh"),
+    Setting("tariff.sell_cap_c",      optional(number(-2000, 4000)),            None,               "highest sell price that is passed on, c/kWh"),
+    Setting("tariff.sell_floor_c",    optional(number(-2000, 4000)),            None,               "lowest sell price that is passed on, c/kWh"),
     Setting("tariff.timezone",        text,                                     "",                 "IANA zone of the station when it is not the Amber site's, such as Australia/Adelaide", aliases=("TZ_OVERRIDE",)),
     Setting("run.state_dir",          text,                                     "",                 "directory for small state files; default by platform"),
     Setting("run.log_level",          one_of("debug", "info", "warning", "error"), "info",          "least level that is logged"),
@@ -203,3 +221,21 @@ SETTINGS = (
     Setting("enphase.cert_fingerprint", text,                                   "",                 "SHA-256 of the Envoy's certificate; empty pins the first one seen"),
     Setting("loads.file",             text,                                     "",                 "file that describes the switchable loads (INI)"),
 )
+
+
+def variables() -> Dict[str, Setting]:
+    """Return the settings by every name that an environment variable may give them."""
+    by_name: Dict[str, Setting] = {}
+    for row in SETTINGS:
+        by_name[ENV_PREFIX + row.key.replace(".", "_").upper()] = row
+        for alias in row.aliases:
+            by_name[alias] = row
+    return by_name
+
+
+def did_you_mean(word: str, known: Mapping[str, Any], likeness: float = 0.6) -> str:
+    """Return '; did you mean X?' for a near miss, else ''."""
+    import difflib  # only wanted when something is wrong
+
+    near = difflib.get_close_matches(word, list(known), 1, likeness)
+    return f"; did you mean {near[0]}?" if near else ""

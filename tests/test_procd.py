@@ -36,6 +36,9 @@ class Router:
         self.program = tmp_path / "sigen-bridge"
         self.checks(0)
         self.path = os.environ["PATH"]
+        self.crontab, self.cron = tmp_path / "crontab", tmp_path / "cron"
+        self.cron.write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/cron-calls"\n')
+        self.cron.chmod(0o755)
 
     def checks(self, code, text=""):
         self.program.write_text(
@@ -56,7 +59,8 @@ class Router:
             "STUB_PROG": str(self.program),
             "UCI_CONFIG_DIR": str(self.config),
             "SIGEN_BRIDGE_LEASES": str(self.tmp / "leases"),
-            "SIGEN_BRIDGE_CRONTAB": str(self.tmp / "crontab"),
+            "SIGEN_BRIDGE_CRONTAB": str(self.crontab),
+            "SIGEN_BRIDGE_CRON_INIT": str(self.cron),
         }
         self.done = subprocess.run(
             [*self.shell, str(STUB), str(SCRIPT), action],
@@ -248,7 +252,7 @@ def test_a_committed_change_of_any_plant_reloads_and_nothing_else_does(router):
 def test_the_shipped_uci_file_is_off_and_names_only_real_settings(tmp_path):
     text = (ROOT / "init" / "conf" / "sigen-bridge.uci").read_text()
     assert [option[:3] for option in uci.parse(text)] == [("main", "enabled", "0")]
-    known = {row.key for row in SETTINGS} | {"main.enabled"}
+    known = {row.key for row in SETTINGS} | {"main.enabled", "main.tariff"}
     everything = uci.parse(re.sub(r"(?m)^(\s*)#option", r"\1option", text))
     assert len(everything) > 10
     for option in everything:
@@ -262,6 +266,65 @@ def test_a_value_with_a_blank_in_the_uci_file_reaches_the_bridge(tmp_path):
     path = tmp_path / "sigen-bridge"
     path.write_text(ON + "config run 'run'\n\toption state_dir '/mnt/usb disk/sigen'\n")
     assert config.from_file(str(path))["run.state_dir"].raw == "/mnt/usb disk/sigen"
+
+
+TARIFF = "config sigen-bridge 'main'\n\toption enabled '1'\n\toption tariff '1'\n"
+
+
+def crontab(router):
+    return router.crontab.read_text().splitlines() if router.crontab.exists() else None
+
+
+def test_a_plant_with_a_tariff_gets_its_line_in_the_crontab_and_others_do_not(router):
+    router.crontab.write_text("0 4 * * * reboot\n")
+    path = router.plant("sigen-bridge", TARIFF)
+    router.plant("sigen-bridge-barn", ON)
+    router.run("start")
+    assert crontab(router)[0] == "0 4 * * * reboot" and len(crontab(router)) == 2
+    line = crontab(router)[1]
+    assert line.startswith("*/5 * * * * ") and f'tariff push --scheduled --config "{path}"' in line
+    assert "SIGEN_BRIDGE_INSTANCE=main" in line and "%" not in line
+    assert oct(router.crontab.stat().st_mode)[-3:] == "600"
+    assert (router.tmp / "cron-calls").read_text() == "restart\n"
+
+
+def test_the_line_runs_the_job_of_its_plant_and_the_log_gets_what_it_says(router):
+    path = router.plant("sigen-bridge-barn", TARIFF)
+    router.run("start")
+    (line,) = crontab(router)
+    stub = router.tmp / "bin"
+    stub.mkdir()
+    (stub / "logger").write_text(f'#!/bin/sh\n(echo "$@"; cat) >"{router.tmp}/logged"\n')
+    (stub / "logger").chmod(0o755)
+    router.program.write_text('#!/bin/sh\necho "$SIGEN_BRIDGE_INSTANCE:$*"\necho problem >&2\n')
+    subprocess.run([*router.shell, "-c", line.split(None, 5)[5]], timeout=20, check=True,
+                   env={"PATH": f"{stub}:{router.path}"})
+    logged_lines = (router.tmp / "logged").read_text().splitlines()
+    assert logged_lines == ["-t sigen-bridge", f"barn:tariff push --scheduled --config {path}", "problem"]
+
+
+def test_the_crontab_is_written_only_when_a_line_changes_and_the_line_goes_with_its_switch(router):
+    router.plant("sigen-bridge", TARIFF)
+    router.run("start")
+    first = router.crontab.stat()
+    router.run("start")
+    assert router.crontab.stat().st_ino == first.st_ino, "the same file: nothing was written"
+    router.plant("sigen-bridge", ON)
+    router.run("start")
+    assert crontab(router) == [] and (router.tmp / "cron-calls").read_text() == "restart\nrestart\n"
+
+
+@pytest.mark.parametrize("content", [ON, TARIFF.replace("enabled '1'", "enabled '0'"), ""])
+def test_without_the_switch_the_crontab_is_not_touched(router, content):
+    router.plant("sigen-bridge", content)
+    router.run("start")
+    assert crontab(router) is None
+
+
+def test_a_router_without_cron_still_starts(router):
+    router.crontab = router.tmp / "no cron here" / "root"
+    router.plant("sigen-bridge", TARIFF)
+    assert instances(router.run("start")) and crontab(router) is None
 
 
 CONTROL = ON + "config control 'control'\n\toption enabled '1'\n"

@@ -1,4 +1,4 @@
-"""Run a simulator for demos, tests and other programs: a Sigenergy plant, a Shelly or the Sigenergy cloud."""
+"""Run a simulator for demos, tests and other programs: a Sigenergy plant, a Shelly, the Sigenergy cloud, Amber."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import stop_on_signals
 from bridge.sinks.display import DISPLAY
 
-HELP = "run a simulator: plant, shelly or cloud"
-PLANT_PORT, SHELLY_PORT, CLOUD_PORT = 1502, 8180, 8190  # unless --port says; those below 1024 need root
+HELP = "run a simulator: plant, shelly, cloud or amber"
+PLANT_PORT, SHELLY_PORT, CLOUD_PORT, AMBER_PORT = 1502, 8180, 8190, 8191  # unless --port says
 REPORT_S = 3600.0  # only bounds the wait; Ctrl-C ends it at once
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of each simulator."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud|amber")
     plant = kinds.add_parser("plant", help="a SigenStor plant on Modbus TCP, or RTU on a pty", allow_abbrev=False)
     plant.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
@@ -49,6 +49,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     cloud.add_argument("--mqtt-layout", choices=("openapi", "appkey"), default="openapi", help="spelling of the topics")
     cloud.add_argument("--mqtt-period", type=float, default=20.0, metavar="S", help="seconds between two pushes")
     _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
+    amber = kinds.add_parser("amber", help="the Amber price API, limits included", allow_abbrev=False)
+    amber.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
+    amber.add_argument("--scenario", default="normal", help="normal, negative, spike, gaps, mixed, flat, estimate")
+    amber.add_argument("--network", default="Ausgrid", help="network company of the site; tells its time zone")
+    amber.add_argument("--billing", type=int, choices=(5, 30), default=5, help="minutes the meter is billed by")
+    amber.add_argument("--no-feed-in", action="store_true", help="a site without an export channel")
+    amber.add_argument("--two-sites", action="store_true", help="an account with a second site")
+    _fault_option(amber, "throttled,times=2 or limited,endpoint=prices or unauthorized (any endpoint, for good)")
 
 
 def _fault_option(parser: argparse.ArgumentParser, example: str = "silent or delay,s=0.5,for_s=60") -> None:
@@ -70,7 +78,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         for word in args.fault:
             name, params = _fault(word)
-            if args.kind == "cloud":
+            if args.kind in ("cloud", "amber"):
                 _cloud_fault(simulator, name, params)
             else:
                 simulator.fault(name, **params)
@@ -79,6 +87,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if args.kind == "cloud":
             print(_cloud_settings(simulator), flush=True)
         pushes = _pushes(args, simulator, clock) if getattr(args, "mqtt_broker", None) else None
+        if args.kind == "amber":
+            print(f"export SIGEN_BRIDGE_AMBER_BASE_URL={simulator.base_url} AMBER_TOKEN={simulator.token}", flush=True)
         while not clock.wait(REPORT_S):
             continue
     finally:
@@ -159,12 +169,29 @@ def _pushes(args: argparse.Namespace, simulator: Any, clock: Clock) -> Any:
     return pushes
 
 
+def amber_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
+    """Return the Amber simulator that the options describe."""
+    from bridge.sim.amber import AmberSim
+    from bridge.sim.amber_market import SimSite
+
+    site = SimSite(network=args.network, billing_min=args.billing, feed_in=not args.no_feed_in)
+    second = site._replace(site_id="01J0SIMSITE00000000000002", nmi="4100000002")
+    port = settings["modbus.port"] if settings.is_set("modbus.port") else AMBER_PORT
+    try:
+        return AmberSim(
+            clock, host=args.listen, port=port, sites=(site, second) if args.two_sites else (site,),
+            scenario=args.scenario,
+        )
+    except ValueError as error:
+        raise ConfigError(f"sim amber --scenario: {error}") from error
+
+
 def _cloud_fault(simulator: Any, name: str, params: dict) -> None:
     details = {key: str(value) if key in ("msg", "retry_after") else value for key, value in params.items()}
     try:
         simulator.fail(details.pop("endpoint", "*"), name, details.pop("times", 0), **details)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"sim cloud --fault {name}: {error}") from error
+        raise ConfigError(f"sim --fault {name}: {error}") from error
 
 
 def _cloud_settings(simulator: Any) -> str:
@@ -212,5 +239,5 @@ def _number(value: str) -> Any:
 
 
 SIMULATORS: Mapping[str, Callable[[argparse.Namespace, Settings, Clock], Any]] = {
-    "plant": plant_sim, "shelly": shelly_sim, "cloud": cloud_sim,
+    "plant": plant_sim, "shelly": shelly_sim, "cloud": cloud_sim, "amber": amber_sim,
 }

@@ -17,6 +17,7 @@ from bridge.control.lease import HELD, RELEASING, Lease
 from bridge.errors import Refused
 from bridge.state import Lock, StateDir, boot_id
 
+TARIFF_FILE = "tariff.json"
 LOOK_S = 3.0  # within the 5 s of the guarantee
 OVERDUE_S = 10.0  # a holder that hangs this long after the end of its lease is not waited for
 
@@ -39,6 +40,11 @@ class LeaseBook:
     def boot(self) -> str:
         """What names this boot of the machine."""
         return self._boot
+
+    def tariff_pushed(self) -> bool:
+        """Say whether a tariff was pushed to the plant's cloud from this machine (the tariff job's journal)."""
+        content = self._state.load(TARIFF_FILE)
+        return isinstance(content, dict) and bool(content.get("last"))
 
     def glance(self) -> None:
         """Do ``look`` now and then: the usual case, nothing there, shall not cost the loop a look a second."""

@@ -225,7 +225,7 @@ def test_sim_cloud_pushes_into_a_broker(bridge, broker, tmp_path):
     port = free_port()
     process = bridge.start("sim", "cloud", "--port", str(port), "--mqtt-broker", f"127.0.0.1:{broker.port}", "--mqtt-period",
                            "0.5", "--mqtt-layout", "appkey")
-    exports = [line for line in (process.stdout.readline() for _ in range(5)) if line.startswith("export ")]
+    exports = [line for line in (process.stdout.readline() for _ in range(6)) if line.startswith("export ")]
     env = dict(pair.split("=", 1) for line in exports for pair in line.split()[1:])
     done = bridge("mqtt", "listen", "--for", "3s", env={**env, "SIGEN_BRIDGE_RUN_STATE_DIR": str(tmp_path / "s")})
     assert done.returncode == 0 and f"period {STATION} pvPowerW=3400.0" in done.stdout, done.stderr
