@@ -58,8 +58,8 @@ def decide(config: Config, state: State, inputs: Inputs, now: Now) -> Outcome:
     fresh = freshness(inputs.plant, config, now)
     desk = _Desk(config, state, inputs, now, fresh)
     desk.watch()
-    desk.protect()
     desk.pause()
+    desk.protect()
     desk.rest()
     desk.start_one()
     ordered = tuple(desk.decisions[load.name] for load in config.loads)
@@ -84,19 +84,6 @@ class _Desk:
             since = (held.fits_since if held.fits_since is not None else self.now.mono) if fits else None
             held = held._replace(fits_since=since, starts=tuple(s for s in held.starts if self.now.mono - s < HOUR_S))
             self._put(load.name, held)
-
-    def protect(self) -> None:
-        """Shed what is needed to come below the limits again; minimum times and hands do not count here."""
-        if self.fresh != LOCAL or self.inputs.plant is None:
-            return
-        taken: Set[str] = set()
-        for over in overloads(self.config, self.state, self.inputs.plant):
-            for load in to_shed(self.config, self.state, over, taken):
-                taken.add(load.name)
-                self._stop(load, "limit", f"{over.what}; this one is the least important that helps")
-            if over.excess_w > sum(relief_w(load, self.state, over.phase) for load in self.config.loads
-                                   if load.name in taken):
-                self.warnings.append(f"{over.what}, and nothing is left to switch off")
 
     def pause(self) -> None:
         """Stop at once what pauses for a load that has begun to run."""
@@ -124,6 +111,19 @@ class _Desk:
             if held.ran_last is not None and self.now.mono - held.ran_last < self.config.rules.back_after_s:
                 return other
         return None
+
+    def protect(self) -> None:
+        """Shed what is needed to come below the limits again; minimum times and hands do not count here."""
+        if self.fresh != LOCAL or self.inputs.plant is None:
+            return
+        taken: Set[str] = set()
+        for over in overloads(self.config, self.state, self.inputs.plant):
+            for load in to_shed(self.config, self.state, over, taken):
+                taken.add(load.name)
+                self._stop(load, "limit", f"{over.what}; this one is the least important that helps")
+            if over.excess_w > sum(relief_w(load, self.state, over.phase) for load in self.config.loads
+                                   if load.name in taken):
+                self.warnings.append(f"{over.what}, and nothing is left to switch off")
 
     def rest(self) -> None:
         """Decide for the loads that nothing protects: left alone, kept, stopped, or waiting for their turn."""
@@ -161,7 +161,7 @@ class _Desk:
 
     def _without_data(self, load: Load, held: LoadState) -> None:
         if not held.on and not held.ours:
-            self._say(load, LEAVE, "stale", "nothing is switched on while the plant's data are old")
+            self._say(load, LEAVE, self.fresh, "nothing is switched on while the plant's data are old")
         elif self.fresh == STALE:
             self._say(load, ON if held.ours else LEAVE, "stale", "kept while the plant's data are old")
         else:

@@ -90,7 +90,8 @@ class Scenario:
             while waiting and span_s(waiting[0]["at"]) <= step.after_s:
                 failures += self._compare(waiting.pop(0), step)
         if longest_s > self.config.rules.reaction_s + 1e-9:
-            failures.append(f"a limit was exceeded for {longest_s:.0f} s, longer than {self.config.rules.reaction_s:g} s")
+            most_s = self.config.rules.reaction_s
+            failures.append(f"a limit was exceeded for {longest_s:.0f} s, longer than {most_s:g} s")
         return Result(tuple(steps), tuple(failures), longest_s, switches)
 
     def _steps(self) -> Iterator[Step]:
