@@ -99,6 +99,7 @@ class Loop:
         self.cycles = self.late = self.failed = self.dropped = 0
         self.progress = 0.0
         self.last_reading: Optional[Reading] = None
+        self.before_step: Optional[Callable[[], None]] = None  # whoever commands the plant goes first
         self.after_step: Callable[[], None] = lambda: None
         self.while_waiting: Callable[[], None] = lambda: None
         self.errands = Errands(clock)
@@ -159,6 +160,8 @@ class Loop:
         """Do one cycle; returns whether a reading came."""
         self.cycles += 1
         timed_out = False
+        if self.before_step is not None:
+            self._before(self.before_step)
         try:
             reading = self._source.read()
         except ConfigError:
@@ -179,6 +182,12 @@ class Loop:
             self._take(reading)
         self.after_step()
         return reading is not None
+
+    def _before(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # a defect there must not end the polling; it is logged and counted
+            self._missed(f"internal {type(error).__name__}: {error}")
 
     def _take(self, reading: Reading) -> None:
         if reading.valid:

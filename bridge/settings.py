@@ -149,6 +149,7 @@ SETTINGS = (
     Setting("control.max_export_w",   number(0, 1_000_000),                     0.0,                "most that may be fed into the grid, W; 0 is the limit that the plant has"),
     Setting("control.max_import_w",   number(0, 1_000_000),                     0.0,                "most that may be drawn from the grid, W; 0 is the limit that the plant has"),
     Setting("control.lease_minutes",  number(1, 360),                           60.0,               "how long a battery command lasts that names no time, minutes"),
+    Setting("control.restore_backup_soc", yes_no,                               False,              "put the backup SOC (40046) back when the firmware loses it during a command"),
     Setting("amber.token",            text,                                     "",                 "Amber API token (psk_...)", secret=True, aliases=("AMBER_TOKEN",)),
     Setting("amber.base_url",         text,                                     "",                 "address of the Amber API, when it is not the public one"),
     Setting("amber.site_id",          text,                                     "",                 "Amber site, needed when the account has several", aliases=("AMBER_SITE_ID",)),

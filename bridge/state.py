@@ -1,4 +1,4 @@
-"""Small files that outlive the process: tokens, limiter state, leases. Atomic, owner-only.
+"""Small files that outlive the process: tokens, limiter state, leases, journals. Atomic, owner-only.
 
 Never raises for a read-only or full disk on behalf of a cache: ``save`` says whether it worked, and
 the caller decides whether that matters (a lease must refuse, a counter may go on without).
@@ -6,9 +6,12 @@ the caller decides whether that matters (a lease must refuse, a counter may go o
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from typing import Any, Optional
+from typing import Any, List, Optional
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class StateDir:
@@ -62,3 +65,100 @@ class StateDir:
             os.unlink(os.path.join(self.path, name))
         except OSError:
             return
+
+    def append(self, name: str, content: Any, most_bytes: int, durable: bool = False) -> bool:
+        """Add one line of JSON to ``name``; what is over ``most_bytes`` loses its older half. False when it cannot.
+
+        A line that a power cut tore is passed over by ``lines``, and the next one begins on a line of its own.
+        """
+        path = os.path.join(self.path, name)
+        try:
+            os.makedirs(self.path, mode=0o700, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                size = os.fstat(handle).st_size
+                torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+                os.write(handle, (b"\n" if torn else b"") + json.dumps(content).encode() + b"\n")
+                if durable:
+                    os.fsync(handle)
+            finally:
+                os.close(handle)
+            if size > most_bytes:
+                self._halve(path)
+        except OSError:
+            return False
+        return True
+
+    def lines(self, name: str) -> List[Any]:
+        """Return the readable lines of ``name``, oldest first."""
+        try:
+            with open(os.path.join(self.path, name), encoding="utf-8", errors="replace") as handle:
+                raw = handle.read().splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in raw:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def _halve(self, path: str) -> None:
+        with open(path, "rb") as handle:
+            kept = handle.read().splitlines(keepends=True)
+        temporary = f"{path}.{os.getpid()}.tmp"
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+            stream.writelines(kept[len(kept) // 2:])
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+
+    def lock(self, name: str) -> Optional[Lock]:
+        """Take ``name`` for this process until it lets go or dies; None while another process has it.
+
+        Raises OSError when the directory cannot be written.
+        """
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        handle = os.open(os.path.join(self.path, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return None
+        os.truncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        return Lock(handle)
+
+    def lock_holder(self, name: str) -> Optional[int]:
+        """Return the process id that the holder of a lock wrote down; only true while the lock is held."""
+        try:
+            with open(os.path.join(self.path, name), encoding="ascii") as handle:
+                return int(handle.read())
+        except (OSError, ValueError):
+            return None
+
+
+class Lock:
+    """A lock of this process on a file; the kernel takes it back when the process ends, however it ends."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle: Optional[int] = handle
+
+    def release(self) -> None:
+        """Let go; safe to call twice."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def boot_id() -> str:
+    """Return what names the time since the last start of this machine, "" where the kernel does not say.
+
+    Monotonic seconds of two processes can be compared exactly while this is the same.
+    """
+    try:
+        with open(BOOT_ID, encoding="ascii") as handle:
+            return handle.read().strip()
+    except OSError:
+        return ""

@@ -16,6 +16,7 @@ from bridge.link.modbus import ModbusLink, make_link
 from bridge.link.notify import Notifier
 from bridge.registers import Vendor, vendor_from
 from bridge.registers.plan import TCP_COST, Cost, rtu_cost
+from bridge.wiring_state import durable_dir
 
 CLOUD_PERIOD_S = 300.0  # vendor: one energyFlow in five minutes per station
 CLOUD_RETRY_S = 30.0  # the limiter decides whether a retry goes out at all
@@ -113,6 +114,22 @@ def serial_line(settings: Settings, clock: Clock, plant: Vendor) -> Any:
 def offset(settings: Settings, plant: Vendor) -> int:
     """Return what is added to printed register numbers on the wire."""
     return settings["modbus.address_offset"] if settings.is_set("modbus.address_offset") else plant.address_offset
+
+
+def extras(service: Any, settings: Settings, clock: Clock) -> None:
+    """Add to a service what the settings ask for beyond polling and showing."""
+    if settings["control.enabled"] or durable_dir(settings).load("lease.json") is not None:
+        part("bridge.wiring_control", "sigen-bridge-control", "control.enabled").attach(service, settings, clock)
+
+
+def part(module: str, package: str, setting: str) -> Any:
+    """Import a module of a part that a router may not have; raises ConfigError with the package's name."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("bridge."):
+            raise
+        raise ConfigError(f"{setting} is set, but the package {package} is not installed") from error
 
 
 class Feed(NamedTuple):

@@ -5,10 +5,8 @@ Never connects, and never imports requests: that happens at the first call.
 
 from __future__ import annotations
 
-import os
-
 from bridge.clock import Clock
-from bridge.config import Settings, supervisor
+from bridge.config import Settings
 from bridge.errors import ConfigError
 from bridge.link.cloud import CloudHttp
 from bridge.peers import sigen_password
@@ -16,32 +14,8 @@ from bridge.peers.limiter import Limiter
 from bridge.peers.sigen_openapi import OpenApi
 from bridge.peers.sigen_session import Credentials
 from bridge.sources.openapi import OpenApiSource
-from bridge.state import StateDir
 from bridge.wiring import cloud_configured
-
-OPENWRT_MARK = "/etc/openwrt_release"
-SYSTEM_STATE = "/var/lib/sigen-bridge"
-MAIN = "main"
-OPENWRT_STATE = "/tmp/sigen-bridge"  # tmpfs: the flash of a router is not for counters
-
-
-def state_dir(settings: Settings) -> StateDir:
-    """Return where small files that outlive the process are kept (``run.state_dir``, or by platform).
-
-    A further plant on the same machine (SIGEN_BRIDGE_INSTANCE) has a directory of its own below it.
-    """
-    told = supervisor()
-    path = settings["run.state_dir"] or told.get("STATE_DIRECTORY") or _platform_dir()
-    instance = told.get("SIGEN_BRIDGE_INSTANCE", MAIN)
-    return StateDir(path if instance == MAIN else os.path.join(path, instance))
-
-
-def _platform_dir() -> str:
-    if os.path.exists(OPENWRT_MARK):
-        return OPENWRT_STATE
-    if os.access(SYSTEM_STATE, os.W_OK):
-        return SYSTEM_STATE
-    return os.path.join(os.path.expanduser("~"), ".local", "state", "sigen-bridge")
+from bridge.wiring_state import state_dir
 
 
 def openapi(settings: Settings, clock: Clock, patience_s: float = 60.0) -> OpenApi:

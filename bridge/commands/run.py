@@ -10,7 +10,7 @@ from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import Service, stop_on_signals
-from bridge.wiring import feed, notifier, sinks
+from bridge.wiring import extras, feed, notifier, sinks
 
 DAEMON = True  # logs its state changes
 HELP = "poll the plant every second and show it on the Shelly"
@@ -36,6 +36,7 @@ def serve(settings: Settings, clock: Clock, cycles: Optional[int], lines: bool) 
     stop_on_signals(clock)
     say = say_line if lines or sys.stdout.isatty() else None
     service = Service(settings, clock, feed(settings, clock), sinks(settings, clock), notifier(settings), say)
+    extras(service, settings, clock)
     service.run(cycles)
 
 

@@ -24,6 +24,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
     plant.add_argument("--level", default="2.9", help="protocol level, 1.8 to 2.9")
     plant.add_argument("--scenario", default="home", help="home, s3, night, export, third_party, v2h, ...")
+    plant.add_argument("--native-mode", type=int, default=0, metavar="N", help="30003 before anybody takes over: 0, 1, 2, 5, 9")
+    plant.add_argument("--soc", type=float, metavar="PCT", help="state of charge to begin with")
     plant.add_argument("--replay", metavar="FILE", help="serve a capture of a real plant")
     plant.add_argument("--min-gap-ms", type=float, default=0, help="ignore requests that come sooner than this")
     plant.add_argument("--delay-s", type=float, default=0.0, help="answer this much later")
@@ -88,6 +90,7 @@ def plant_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any
             clock, host=args.listen, port=port, serial=(args.rtu or True) if serial else False,
             baud=settings["modbus.baud"], unit=unit, level=args.level, scenario=args.scenario, replay=args.replay,
             min_gap_ms=args.min_gap_ms, delay_s=args.delay_s, seed=args.seed,
+            native_mode=args.native_mode, soc_pct=args.soc,
         )
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"sim plant: {error}; see sigen-bridge sim plant --help") from error

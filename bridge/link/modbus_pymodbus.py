@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import inspect
 import struct
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 from bridge.errors import ConfigError, LinkError
-from bridge.link.modbus import READ_INPUT, Wire, device_exception
+from bridge.link.modbus import READ_INPUT, BuiltinLink, Wire, device_exception
 
 
 class PymodbusLink:
@@ -46,6 +46,10 @@ class PymodbusLink:
     def read_bytes(self, space: str, address: int, count: int, unit: int) -> bytes:
         """Read the data bytes of a block; raises as ``read`` does."""
         return struct.pack(f">{count}H", *self.read(space, address, count, unit))
+
+    def write(self, address: int, words: Sequence[int], unit: int) -> None:
+        """Write words at a wire address; the frame is ours, pymodbus only reads here."""
+        BuiltinLink(self.wire).write(address, words, unit)
 
     def close(self) -> None:
         """Let go of the connection; the next read opens it again."""

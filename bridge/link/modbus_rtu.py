@@ -13,7 +13,7 @@ import select
 from typing import Any, Callable, Optional
 
 from bridge.errors import ConfigError, LinkError, LinkTimeout
-from bridge.link.modbus import Stats, check_pdu, expect
+from bridge.link.modbus import WRITE_ONE, Stats, check_pdu, expect
 
 LOCK_WAIT_S = 0.5  # a transaction of the other process takes at most its own time-out
 LOCK_POLL_S = 0.005
@@ -85,6 +85,7 @@ class RtuWire:
         self._wait = wait
         self._port: Any = None
         self._silent_since = 0.0
+        self._hears_itself = False
         byte_s = 10.0 / baud
         self._byte_s = byte_s
         self.gap_s = 0.00175 if baud > 19200 else 3.5 * 11 / 10 * byte_s
@@ -160,7 +161,10 @@ class RtuWire:
         deadline = self._monotonic() + len(request) * self._byte_s + self._timeout_s
         want = expect(request[0], request[1:-2])
         received = b""
-        echo = True  # two-wire adapters may hear themselves
+        # Two-wire adapters may hear themselves. A read tells which kind this is; the reply to a write of one
+        # register is the request again, so there what the last read has shown decides.
+        same_again = want.function == WRITE_ONE
+        echo = self._hears_itself if same_again else True
         while True:
             chunk = self._next_bytes(deadline)
             if not chunk:
@@ -168,8 +172,11 @@ class RtuWire:
             received += chunk
             if echo and len(received) >= len(request):
                 echo = False
-                if received.startswith(request):
+                heard = received.startswith(request)
+                if heard:
                     received = received[len(request):]
+                if not same_again:
+                    self._hears_itself = heard
             reply = self._find(received, want.unit, want.function)
             if reply is not None:
                 check_pdu(reply[1:-2], want, f"modbus {self.peer}")

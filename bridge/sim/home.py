@@ -55,6 +55,17 @@ class HomeState(NamedTuple):
     load_w: int
     off_grid: int = 0
     meter: int = 1
+    running: int = 1
+
+
+class Conditions(NamedTuple):
+    """What weather and people do at one second, W: sun on the modules before anybody curtails it."""
+
+    pv_w: int
+    third_party_w: int
+    ev_w: int
+    load_w: int
+    grid_target_w: int = 0
 
 
 class Energy(NamedTuple):
@@ -85,25 +96,29 @@ class Home:
 
     def at(self, seconds: float) -> HomeState:
         """Return the house at a unix time; it changes with every whole second."""
-        second = int(seconds)
-        local = second + 60 * self.house.utc_offset_min
+        now = self.conditions(seconds)
+        local = int(seconds) + 60 * self.house.utc_offset_min
         day, elapsed = divmod(local - DAWN_S, DAY_S)
         minute, part = divmod(elapsed, STEP_S)
         path = self._path(day)
         start, end = path[minute][0], path[minute + 1][0]
-        energy_wh = start + (end - start) * part / STEP_S
+        return settle(
+            self.house, now.pv_w, now.third_party_w, now.ev_w, now.load_w,
+            energy_wh=start, shown_wh=start + (end - start) * part / STEP_S, grid_target_w=now.grid_target_w,
+        )
+
+    def conditions(self, seconds: float) -> Conditions:
+        """Return sun and demand at a unix time, whatever the battery is told to do."""
+        local = int(seconds) + 60 * self.house.utc_offset_min
         ripple = chance(self.seed, 1, local) - 0.5
         sun = irradiance(self.house.latitude_deg, self.seed, local) * (1.0 + 0.006 * ripple)
         night_w = -int(4 * chance(self.seed, 2, local // 7))  # strings read a few watts below zero
         drawn = load_w(self.seed, local) + 16.0 * (chance(self.seed, 3, local) - 0.5)
-        return settle(
-            self.house,
+        return Conditions(
             pv_w=round(self.house.pv_peak_w * sun) or night_w,
             third_party_w=round(self.house.third_party_peak_w * sun),
             ev_w=ev_w(self.house.ev, local),
             load_w=2 * round(drawn / 2) + local % 2,  # the parity makes every second differ
-            energy_wh=start,
-            shown_wh=energy_wh,
             grid_target_w=round(40 * (chance(self.seed, 4, local) - 0.5)),
         )
 
@@ -165,14 +180,14 @@ def settle(
     ``shown_wh`` what it holds now. The grid takes what is left, so both balances are exact.
     """
     wanted = max(-house.inverter_w, min(house.inverter_w, load_w - third_party_w - grid_target_w))
-    battery = pv_w - ev_w - wanted - _losses_w(pv_w, wanted)
+    battery = pv_w - ev_w - wanted - losses_w(pv_w, wanted)
     room_wh = house.battery_wh - energy_wh
     stock_wh = energy_wh - house.battery_wh * house.floor_pct / 100
     most = min(house.charge_w, int(6 * room_wh))  # tapers towards full
     least = -min(house.discharge_w, int(stock_wh * 3600 / STEP_S))  # never below the floor
     battery = max(least, min(most, battery))
     spare = pv_w - ev_w - battery
-    ac_w = spare - _losses_w(pv_w, spare)
+    ac_w = spare - losses_w(pv_w, spare)
     if ac_w > house.inverter_w:  # the rest of the sun is curtailed
         cut = min(ac_w - house.inverter_w, max(pv_w, 0))
         pv_w, ac_w = pv_w - cut, ac_w - cut
@@ -206,7 +221,7 @@ def _integrate(house: House, seed: int, day: int) -> List[Tuple[float, Energy]]:
     return path
 
 
-def _losses_w(pv_w: int, ac_w: int) -> int:
+def losses_w(pv_w: int, ac_w: int) -> int:
     return 38 + abs(pv_w) // 50 + 3 * abs(ac_w) // 200  # own draw, 2 % of PV, 1.5 % of AC
 
 

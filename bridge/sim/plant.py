@@ -13,12 +13,15 @@ from bridge.clock import Clock
 from bridge.errors import ConfigError
 from bridge.registers import encode, sigenergy, vendor_from
 from bridge.sim.home import HOUSE, House
+from bridge.sim.plant_control import Control, ControlView
 from bridge.sim.plant_faults import FaultBoard
 from bridge.sim.plant_image import AnyImage, PlantImage, ReplayImage, words_bytes
+from bridge.sim.plant_records import Counters, Request, Rules, Truth, Write
 from bridge.sim.plant_rtu import RtuLine
 from bridge.sim.plant_scenarios import AnyHome, home_for
-from bridge.sim.plant_station import Counters, Request, Rules, Station, Truth
+from bridge.sim.plant_station import Station
 from bridge.sim.plant_tcp import TcpPort
+from bridge.sim.plant_world import EVENTS, AnyWorld, Memory, Recording, World
 
 
 class PlantSim:
@@ -27,8 +30,10 @@ class PlantSim:
     ``serial`` False is Modbus TCP on ``host``:``port`` (0: any free port), True an RS485 line on a pty
     named by ``tty``, a path that pty's link or an existing device. ``unit`` answers for the plant,
     ``inverter_unit`` for inverter and DC charger; the same number answers for both (the user's RS485
-    port). ``level`` is the protocol version, ``replay`` a recording to serve instead of a house.
-    ``min_gap_ms`` makes the plant ignore what comes sooner after the request before.
+    port). ``level`` is the protocol version, ``spc`` the firmware's number (by default the level's),
+    ``replay`` a recording to serve instead of a house. ``min_gap_ms`` makes the plant ignore what
+    comes sooner after the request before. ``native_mode`` is what 30003 shows before anybody takes
+    over, ``soc_pct`` a state of charge to begin with, ``memory`` what another plant kept.
     """
 
     def __init__(
@@ -36,19 +41,33 @@ class PlantSim:
         baud: int = 38400, unit: int = 247, inverter_unit: int = 1, level: str = "2.9",
         scenario: str = "home", replay: Optional[str] = None, min_gap_ms: float = 0,
         delay_s: float = 0.0, turnaround_s: float = 0.010, seed: int = 1, house: House = HOUSE,
-        strict_function: bool = False, unknown_unit: str = "silent",
+        strict_function: bool = False, unknown_unit: str = "silent", native_mode: int = 0,
+        soc_pct: Optional[float] = None, spc: Optional[int] = None, memory: Optional[Memory] = None,
     ) -> None:
         if unknown_unit not in ("silent", "exception11"):
             raise ConfigError(f"unknown_unit {unknown_unit!r}: it is silent or exception11")
         self._clock = clock
         self._vendor = vendor_from(sigenergy)
-        self.home: Optional[AnyHome] = None if replay else home_for(scenario, seed, house)
-        image: AnyImage = (
-            ReplayImage(replay) if replay else PlantImage(self._vendor, level, unit, inverter_unit, house)
-        )
+        self._began = (clock.now(), clock.monotonic())
+        self.home: Optional[AnyHome] = None
+        self._world: Optional[World] = None
         board = FaultBoard("rtu" if serial else "tcp", seed)
+        image: AnyImage
+        world: AnyWorld
+        if replay:
+            image = ReplayImage(replay)
+            world = Recording(image, self._second_of)
+        else:
+            image = PlantImage(self._vendor, level, unit, inverter_unit, house)
+            control = Control(image, house, native_mode, level, spc)
+            image.name_firmware(control.firmware)
+            self.home = home_for(scenario, seed, house)
+            self._world = world = World(
+                image, self.home, house, control, board, self._vendor, self._second_of, soc_pct)
+            if memory is not None:
+                world.remember(memory)
         rules = Rules(unit, min_gap_ms, delay_s, strict_function, "silent" if serial else unknown_unit)
-        self._station = Station(clock, self._vendor, image, self.home, board, rules)
+        self._station = Station(clock, self._vendor, image, world, board, rules)
         self._tcp: Optional[TcpPort] = None
         self._rtu: Optional[RtuLine] = None
         if serial:
@@ -92,6 +111,25 @@ class PlantSim:
         return self._station.log
 
     @property
+    def writes(self) -> Deque[Write]:
+        """Every frame that asked for a change, executed or not, oldest first."""
+        return self._station.writes
+
+    @property
+    def control(self) -> ControlView:
+        """What the plant is told to do now, and acts on."""
+        with self._station.lock:
+            self._station.refresh()
+            return self._inside().control.view()
+
+    @property
+    def memory(self) -> Memory:
+        """What the plant keeps without power: give it to another plant, and that one goes on."""
+        with self._station.lock:
+            self._station.refresh()
+            return self._inside().memory()
+
+    @property
     def truth(self) -> Deque[Truth]:
         """What was served from when on (monotonic seconds of the plant's clock), oldest first."""
         return self._station.truth
@@ -103,7 +141,7 @@ class PlantSim:
 
     def plant_time(self) -> float:
         """Return the plant's clock, unix seconds: ``home.at(plant_time())`` is the house now."""
-        return self._station.plant_time()
+        return self._began[0] + self._clock.monotonic() - self._began[1]
 
     def set(self, where: Union[int, str], value: Union[int, float, str, Sequence[int]]) -> None:
         """Put a value (in the row's unit) or raw words into a register, by address or row name.
@@ -131,7 +169,13 @@ class PlantSim:
         The names and parameters are the rows of plant_faults.FAULTS. Raises ConfigError for others.
         """
         with self._station.lock:
+            self._station.refresh()
             self._station.board.set(name, params, self._clock.monotonic())
+            if name in EVENTS:
+                self._station.renew()
+        if name == "restart":
+            self.clear("restart")
+            self.restart(**params)
         if name == "refuse" and self._tcp:
             self._tcp.refuse()
         if name == "unplug":
@@ -140,11 +184,27 @@ class PlantSim:
     def clear(self, name: Optional[str] = None) -> None:
         """End one fault, or all of them."""
         with self._station.lock:
-            self._station.board.clear(name)
+            self._station.refresh()
+            ended = self._station.board.clear(name)
+            if any(one in EVENTS for one in ended):
+                self._station.renew()
         if self._tcp and name in (None, "refuse"):
             self._tcp.listen()
         if self._rtu and name in (None, "unplug"):
             self._rtu.mend()
+
+    def restart(self, down_s: float = 2.0) -> None:
+        """Restart the plant: connections end, nothing answers for so long, holding registers stay."""
+        self._station.restart()
+        self.fault("refuse" if self._tcp else "silent", for_s=down_s)
+
+    def _second_of(self, monotonic: float) -> int:
+        return int(self._began[0] + monotonic - self._began[1])
+
+    def _inside(self) -> World:
+        if self._world is None:
+            raise ConfigError("a recording obeys nobody: it has no control state")
+        return self._world
 
     def _line(self) -> RtuLine:
         if self._rtu is None:

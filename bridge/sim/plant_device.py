@@ -8,7 +8,7 @@ a value above the rated power is refused with exception 2, not 3.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from bridge.registers import Register, raw_int
 from bridge.sim.modbus_frames import (
@@ -39,8 +39,11 @@ class Served(NamedTuple):
 class Device:
     """Reads and writes an image by the rules of the protocol."""
 
-    def __init__(self, image: Image, strict_function: bool = False) -> None:
-        self._image = image
+    def __init__(
+        self, image: Image, strict_function: bool = False,
+        forbids: Callable[[Register, int], Optional[int]] = lambda row, raw: None,
+    ) -> None:
+        self._image, self._forbids = image, forbids
         self._strict = strict_function
 
     def answer(self, unit: int, pdu: bytes) -> Served:
@@ -102,6 +105,9 @@ class Device:
 
     def _objection(self, row: Register, words: bytes) -> Optional[int]:
         raw = raw_int(row.kind, struct.unpack(f">{row.count}H", words))
+        code = self._forbids(row, raw)
+        if code is not None:
+            return code
         if row.means.startswith("limit") and raw >= UNLIMITED:
             return None
         if isinstance(row.hi, str):

@@ -1,21 +1,19 @@
 """What can be wrong with a plant or its line: the table of faults, and which are in force.
 
 Never touches a socket or a register: a fault either names what the line does, changes a reply's
-bytes (see plant_replies) or lays other words over the registers that a reply shows.
+bytes (plant_replies), lays other words over the registers that a reply shows (plant_overlays), meets
+a write (plant_station) or befalls the plant behind its registers (plant_world).
 """
 
 from __future__ import annotations
 
-import struct
 from random import Random
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.errors import ConfigError
-from bridge.registers import Vendor
-from bridge.sim.plant_image import Image
+from bridge.sim.modbus_frames import WRITE_MANY, WRITE_ONE, Ask
 
 Params = Mapping[str, Any]
-Words = List[Tuple[int, bytes]]
 
 
 class FaultKind(NamedTuple):
@@ -68,11 +66,29 @@ FAULTS = (
     FaultKind("clock_zero", "values", (), "the plant's clock is not set"),
     FaultKind("no_meter", "values", (), "gateway and meter are not connected"),
     FaultKind("inverted_grid", "values", (), "the grid's sign is inverted"),
+    FaultKind("ack_ignored", "any", (("address", 0), ("keep", "new")), "writes are acknowledged and change nothing"),
+    FaultKind("write_exception", "any", (("address", 0), ("code", 4)), "an exception to writes"),
+    FaultKind("exception2_state", "any", (("address", 0),), "caps are refused for reasons of state"),
+    FaultKind("write_silent", "any", (("address", 0), ("executed", 1)), "writes get no answer, executed or not"),
+    FaultKind("slow_write", "any", (("address", 0), ("s", 1.0)), "the answer to a write takes s longer"),
+    FaultKind("crash_after_write", "tcp", (("n", 1), ("address", 0)), "the connection ends after the nth write"),
+    FaultKind("off_grid", "any", (("kind", 1), ("after_s", 0)), "the grid is away: 1 by itself, 2 by hand"),
+    FaultKind("not_running", "any", (("state", 2), ("after_s", 0)), "30051: 0 standby, 2 fault, 3 shutdown"),
+    FaultKind("vpp_takeover", "any", (
+        ("after_s", 0), ("remote", 0), ("mode", 6), ("w", 2000), ("returns", 1),
+    ), "a VPP holds the plant (30003 = 6) and writes 40029 and 40031; gives them back when it goes"),
+    FaultKind("other_master", "any", (("after_s", 0), ("address", 40031), ("value", 2)), "somebody writes a register"),
+    FaultKind("backup_reset", "any", (("pct", 0.0),), "40046 falls to pct when remote EMS is switched"),
+    FaultKind("restart", "any", (("down_s", 2.0),), "the plant restarts, and keeps its holding registers"),
 )
 STANDING = (  # these meet the line, not single requests
     "refuse", "connection_limit", "idle_close", "one_in_flight", "min_gap", "echo", "foreign_master", "noise",
-    "unplug", "frozen",
+    "unplug", "frozen", "off_grid", "not_running", "vpp_takeover", "other_master", "backup_reset", "restart",
 )
+ON_WRITES = (
+    "ack_ignored", "write_exception", "exception2_state", "write_silent", "slow_write", "crash_after_write",
+)
+
 CONTROLS = ("for_s", "count")  # any fault may end by itself
 TCP_FLAKES = ("silent", "busy", "reset", "close", "truncate", "garbage", "wrong_transaction", "stale_reply")
 RTU_FLAKES = ("silent", "busy", "crc", "truncate", "garbage")
@@ -81,10 +97,12 @@ RTU_FLAKES = ("silent", "busy", "crc", "truncate", "garbage")
 class _Active:
     """A fault in force, until a moment or for a number of requests."""
 
-    def __init__(self, params: Params, until: Optional[float], left: Optional[int]) -> None:
+    def __init__(self, params: Params, now: float) -> None:
         self.params = params
-        self.until = until
-        self.left = left
+        self.until: Optional[float] = now + params["for_s"] if "for_s" in params else None
+        self.begins: float = now + params.get("after_s", 0)
+        self.left: Optional[int] = params.get("count")
+        self.met = 0
 
 
 class FaultBoard:
@@ -107,15 +125,14 @@ class FaultBoard:
             unknown.append("count")
         if unknown:
             raise ConfigError(f"fault {name} has no parameter {', '.join(unknown)}")
-        until = now + params["for_s"] if "for_s" in params else None
-        self._active[name] = _Active({**dict(kind.defaults), **params}, until, params.get("count"))
+        self._active[name] = _Active({**dict(kind.defaults), **params}, now)
 
-    def clear(self, name: Optional[str] = None) -> None:
-        """End one fault, or all."""
-        if name is None:
-            self._active.clear()
-        else:
-            self._active.pop(name, None)
+    def clear(self, name: Optional[str] = None) -> Tuple[str, ...]:
+        """End one fault, or all; return those that were in force."""
+        ended = tuple(self._active) if name is None else (name,) if name in self._active else ()
+        for one in ended:
+            del self._active[one]
+        return ended
 
     def get(self, name: str, now: float) -> Optional[Params]:
         """Return a fault's parameters while it is in force."""
@@ -127,20 +144,36 @@ class FaultBoard:
             return None
         return active.params
 
+    def due(self, name: str, now: float) -> Optional[Params]:
+        """Return a fault's parameters while it is in force and its ``after_s`` is over."""
+        params = self.get(name, now)
+        return params if params is not None and now >= self._active[name].begins else None
+
+    def edges(self, names: Sequence[str], after: float, now: float) -> List[float]:
+        """Return when these faults began or ended, later than ``after`` and before ``now``, in order."""
+        there = [self._active[name] for name in names if name in self._active]
+        moments = [active.begins for active in there] + [a.until for a in there if a.until is not None]
+        return sorted(moment for moment in moments if after < moment < now)
+
     def names(self) -> Tuple[str, ...]:
         """Return the faults in force, as far as anybody looked."""
         return tuple(self._active)
 
-    def spend(self, now: float) -> Dict[str, Params]:
+    def spend(self, now: float, ask: Ask) -> Dict[str, Params]:
         """Return the faults that meet one request, and count it on each that ends by count."""
         if not self._active:
             return {}
         met: Dict[str, Params] = {}
         for kind in FAULTS:
             params = None if kind.name in STANDING else self.get(kind.name, now)
-            if params is None:
+            if params is None or (kind.name in ON_WRITES and not _written(ask, params["address"])):
                 continue
             active = self._active[kind.name]
+            active.met += 1
+            if active.met < params.get("n", 0):
+                continue
+            if "n" in params:
+                active.left = 1
             if active.left is not None:
                 active.left -= 1
             met[kind.name] = params
@@ -161,49 +194,11 @@ class FaultBoard:
         )
 
 
-def overlay(met: Mapping[str, Params], image: Image, vendor: Vendor) -> Words:
-    """Return the words that the faults in force show instead of the image's."""
-    words: Words = []
-    if "no_meter" in met:
-        house_w = _s32(image, 30031) + _s32(image, 30194)
-        words += [(30004, bytes(2)), (30005, bytes(4)), (30052, bytes(12))]
-        words += [(30282, struct.pack(">i", house_w)), (30284, struct.pack(">i", house_w))]
-    if "inverted_grid" in met:
-        words += [(at, struct.pack(">i", -_s32(image, at))) for at in (30005, 30052, 30054, 30056)]
-    if "imbalance" in met:
-        words.append((30284, struct.pack(">i", _s32(image, 30284) + int(met["imbalance"]["w"]))))
-    if "soc_jump" in met:
-        soc = struct.unpack(">H", image.read(30014, 1))[0]
-        jump = int(10 * met["soc_jump"]["pct"])
-        shown = struct.pack(">H", soc + jump if soc + jump <= 1000 else max(0, soc - jump))
-        words += [(30014, shown), (30601, shown)]
-    if "clock_zero" in met:
-        words.append((30000, bytes(4)))
-    if "spike" in met:
-        words.append((met["spike"]["address"], struct.pack(">I", int(met["spike"]["w"]) & 0xFFFFFFFF)))
-    if "sentinel" in met:
-        words.append(_sentinel(met["sentinel"]["address"], vendor))
-    return words
+def touches(ask: Ask, address: int) -> bool:
+    """Say whether a request is about this register, among others."""
+    return ask.address is not None and ask.words is not None and 0 <= address - ask.address < ask.words
 
 
-def lay_over(data: bytes, address: int, words: Words) -> bytes:
-    """Lay words over the bytes of registers that begin at ``address``."""
-    shown = bytearray(data)
-    for first, fresh in words:
-        for index in range(len(fresh)):
-            where = 2 * (first - address) + index
-            if 0 <= where < len(shown):
-                shown[where] = fresh[index]
-    return bytes(shown)
-
-
-def _sentinel(address: int, vendor: Vendor) -> Tuple[int, bytes]:
-    row = vendor.at(address)
-    if row is None:
-        return address, b"\xff\xff"
-    signed = row.kind[0] == "s" and row.kind != "string"
-    return address, (b"\x7f" if signed else b"\xff") + b"\xff" * (2 * row.count - 1)
-
-
-def _s32(image: Image, address: int) -> int:
-    return int(struct.unpack(">i", image.read(address, 2))[0])
+def _written(ask: Ask, address: int) -> bool:
+    """Say whether a request writes this register; 0 is any."""
+    return ask.function in (WRITE_ONE, WRITE_MANY) and (not address or touches(ask, address))

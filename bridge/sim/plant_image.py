@@ -19,6 +19,7 @@ from bridge.sim.home import Energy, HomeState, House
 
 WORDS = 1 << 16
 CLOCK = 30000
+CUTOFFS_SHOWN = (30085, 30086)
 SIGNALS = {"battery_w": 30037, "grid_w": 30005, "load_w": 30284}
 _PACK = {"u16": ">H", "s16": ">h", "u32": ">I", "s32": ">i", "u64": ">Q"}
 _SCOPES = ("plant", "inverter", "dc_charger")
@@ -84,7 +85,6 @@ class PlantImage(Image):
         if level not in dict(LEVELS):
             raise ConfigError(f"no protocol level {level!r}; there are {', '.join(dict(LEVELS))}")
         self.house = house
-        self._base_mode = 0
         rows = [row for row in vendor.rows if row.scope in _SCOPES and _since(row.since) <= _since(level)]
         self._rows = {(row.scope, row.name): row for row in rows}
         self._packers = {
@@ -103,12 +103,21 @@ class PlantImage(Image):
         """Return the raw number of another row of the same scope, which bounds ``row``."""
         return self.number(self._rows[row.scope, name])
 
-    def show(self, state: HomeState) -> None:
-        """Put the house of this second into the registers."""
-        remote = self.data[2 * values.REMOTE_EMS + 1] == 1
-        self._pack(values.moving(state, self.house, 7 if remote else self._base_mode))
-        for shown, setting in ((30085, values.CHARGE_CUTOFF), (30086, values.DISCHARGE_CUTOFF)):
-            self.write(shown, self.read(setting, 1))
+    def name_firmware(self, version: str) -> None:
+        """Put the firmware's version where the inverter shows it."""
+        row = self._rows.get(("inverter", "firmware_version"))
+        if row is not None:
+            self.write(row.address, words_bytes(encode(row, version)))
+
+    def writable_by(self, address: int) -> Optional[Register]:
+        """Return the row that a write to this address changes; None where nothing can be written."""
+        return next((rows[address] for rows in self.writable.values() if address in rows), None)
+
+    def show(self, state: HomeState, work_mode: int, cutoffs_pct: Tuple[float, float]) -> None:
+        """Put the house of this second into the registers, and the charge and discharge cut-off that act."""
+        self._pack(values.moving(state, self.house, work_mode))
+        for shown, pct in zip(CUTOFFS_SHOWN, cutoffs_pct):
+            self.write(shown, struct.pack(">H", round(10 * pct)))
 
     def count(self, today: Energy, yesterday: Energy, total: Energy) -> None:
         """Put the energy counters into the registers."""

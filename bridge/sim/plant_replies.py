@@ -32,6 +32,8 @@ def react(
     reply: Frame, previous: bytes, met: Mapping[str, Params], encode: Encode, board: FaultBoard
 ) -> Reaction:
     """Return what the line does; ``previous`` is the PDU answered before this one, if any."""
+    if "write_silent" in met:
+        return NOTHING
     for then in ("reset", "close"):
         if then in met:
             return Reaction(then=then)
@@ -40,7 +42,7 @@ def react(
         raw = raw[:-1] + bytes([raw[-1] ^ 0x5A])
     if "garbage" in met:
         raw = board.noise(met["garbage"]["length"])
-    wait_s = met["delay"]["s"] if "delay" in met else 0.0
+    wait_s = sum(met[name]["s"] for name in ("delay", "slow_write") if name in met)
     late_s = met["late_reply"]["s"] if "late_reply" in met else 0.0
     if "truncate" in met:
         return Reaction(((wait_s, raw[:len(raw) // 2]),), "stall", late_s)
@@ -50,7 +52,7 @@ def react(
         gap_s = met["dribble"]["s"]
         drops = tuple((wait_s if index == 0 else gap_s, raw[index:index + 1]) for index in range(len(raw)))
         return Reaction(drops, late_s=late_s)
-    return Reaction(((wait_s, raw),), late_s=late_s)
+    return Reaction(((wait_s, raw),), "close" if "crash_after_write" in met else "keep", late_s)
 
 
 def _distorted(reply: Frame, previous: bytes, met: Mapping[str, Params]) -> Frame:

@@ -1,7 +1,8 @@
 """Houses that stand still, for tests that need to know every number; only the plant clock moves.
 
 Never random. Both balances of every row are exact (see HomeState). s3 is the one sample that a user
-noted, in the register's sign: +8540 is buying. v2h follows a capture of a real plant.
+noted, in the register's sign: +8540 is buying. v2h follows a capture of a real plant. steady is a sunny
+noon with a half-full battery, for whoever commands it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Mapping, NamedTuple, Tuple, Union
 
 from bridge.errors import ConfigError
-from bridge.sim.home import HOUSE, Energy, Home, HomeState, House
+from bridge.sim.home import HOUSE, Conditions, Energy, Home, HomeState, House
 
 #                         pv third batt  soc    ev    ac  loss  grid   load
 SCENARIOS: Mapping[str, HomeState] = {
@@ -21,6 +22,7 @@ SCENARIOS: Mapping[str, HomeState] = {
     "ev_charge": HomeState(6200, 0, 0, 640, 7000, -890, 90, 1490, 600),
     "offgrid":   HomeState(3100, 0, 1400, 520, 0, 1620, 80, 0, 1620, 1, 1),
     "no_meter":  HomeState(2800, 0, 500, 440, 0, 2210, 90, 0, 2210, 0, 0),
+    "steady":   HomeState(3000, 0, 1684, 500, 0, 1199, 117, 1, 1200),
 }
 _TODAY = Energy(12_340.0, 0.0, 15_670.0, 7_890.0, 3_210.0, 6_540.0, 5_980.0)
 _TOTAL = Energy(24_560_000.0, 0.0, 19_870_000.0, 8_760_000.0, 9_540_000.0, 5_430_000.0, 5_010_000.0)
@@ -35,6 +37,11 @@ class StillHome(NamedTuple):
     def at(self, seconds: float) -> HomeState:
         """Return the state, whatever the time."""
         return self.state
+
+    def conditions(self, seconds: float) -> Conditions:
+        """Return the sun and the demand that belong to the state."""
+        state = self.state
+        return Conditions(state.pv_w, state.third_party_pv_w, state.ev_w, state.load_w)
 
     def energy(self, seconds: float) -> Tuple[Energy, Energy, Energy]:
         """Return the energies of today, of yesterday and of the lifetime, whatever the time."""

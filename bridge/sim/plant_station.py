@@ -7,92 +7,44 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Callable, Deque, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Deque, Mapping, Optional, Tuple
 
 from bridge.clock import Clock
 from bridge.registers import Vendor
-from bridge.sim.modbus_frames import BROADCAST, Ask, Frame, ask_of
+from bridge.sim.modbus_frames import BROADCAST, ILLEGAL_ADDRESS, WRITE_MANY, WRITE_ONE, Ask, Frame, ask_of
+from bridge.sim.plant_control import CAPS
 from bridge.sim.plant_device import HOLDING_FROM, Device, Served, refused
-from bridge.sim.plant_faults import FaultBoard, Params, lay_over, overlay
-from bridge.sim.plant_image import PlantImage, ReplayImage, five_of
+from bridge.sim.plant_faults import FaultBoard, Params, touches
+from bridge.sim.plant_image import AnyImage, five_of
+from bridge.sim.plant_overlays import lay_over, overlay
+from bridge.sim.plant_records import Counters, Request, Rules, Truth, Write, write_of
 from bridge.sim.plant_replies import NOTHING, Reaction, react
-from bridge.sim.plant_scenarios import AnyHome
+from bridge.sim.plant_world import AnyWorld
 
 LOG_LENGTH = 20_000
 TRUTH_LENGTH = 100_000  # a day and a bit at one image a second
-COUNTERS_EVERY_S = 10  # an energy counter's step takes longer than this at 3.6 kW
 GAP_TOLERANCE_S = 0.005  # a client that waits exactly long enough must not be punished for jitter
 GATEWAY_TARGET_SILENT, BUSY = 11, 6
-
-
-class Request(NamedTuple):
-    """One request as the plant saw it; ``outcome`` is ok, exception N, or why nothing was said."""
-
-    at_mono: float
-    connection: int
-    unit: int
-    function: int
-    address: Optional[int]
-    count: Optional[int]  # type: ignore[assignment]  # hides tuple.count, which nobody needs
-    outcome: str
-
-
-class Truth(NamedTuple):
-    """The five values from the moment they were first served; value faults are not in them."""
-
-    at_mono: float
-    five: Dict[str, Optional[float]]
-
-
-class Counters:
-    """What happened since the start."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.writes = 0
-        self.connections = 0
-        self.open_connections = 0
-        self.in_flight = 0
-        self.max_in_flight = 0
-        self.gaps_violated = 0
-        self.silence_violated = 0  # RS485: less than t3.5 between our answer and the next request
-        self.line_errors = 0  # RS485: what stood between two silences was no frame
-
-
-class Rules(NamedTuple):
-    """How strict the plant is; ``unknown_unit`` is silent or exception11."""
-
-    unit: int
-    min_gap_ms: float
-    delay_s: float
-    strict_function: bool
-    unknown_unit: str
 
 
 class Station:
     """Serves frames. Every public method may be called from any thread."""
 
     def __init__(
-        self, clock: Clock, vendor: Vendor, image: Union[PlantImage, ReplayImage],
-        home: Optional[AnyHome], board: FaultBoard, rules: Rules,
+        self, clock: Clock, vendor: Vendor, image: AnyImage, world: AnyWorld, board: FaultBoard, rules: Rules,
     ) -> None:
         self.lock = threading.RLock()
         self.log: Deque[Request] = deque(maxlen=LOG_LENGTH)
+        self.writes: Deque[Write] = deque(maxlen=LOG_LENGTH)
         self.truth: Deque[Truth] = deque(maxlen=TRUTH_LENGTH)
         self.counters = Counters()
         self.image = image
         self.board = board
-        self._clock, self._vendor, self._home, self._rules = clock, vendor, home, rules
-        self._device = Device(image, rules.strict_function)
-        self._began = (clock.now(), clock.monotonic())
+        self._clock, self._vendor, self._world, self._rules = clock, vendor, world, rules
+        self._device = Device(image, rules.strict_function, world.objection)
         self._second: Optional[int] = None
-        self._counted: Optional[int] = None
         self._last_accepted: Optional[float] = None
         self._truth_due = True
-
-    def plant_time(self) -> float:
-        """Return the plant's own clock, unix seconds: it runs on when the machine's is stepped."""
-        return self._began[0] + self._clock.monotonic() - self._began[1]
 
     def arrived(self, connection: int, frame: Frame) -> bool:
         """Note a request the moment it is complete; False when a strict plant ignores it."""
@@ -124,7 +76,7 @@ class Station:
                 return NOTHING, b""
             if frame.unit != BROADCAST and frame.unit not in self.image.reach:
                 return self._stranger(now, connection, frame, ask, encode), b""
-            met = self.board.spend(now)
+            met = self.board.spend(now, ask)
             if "silent" in met:
                 self._note(now, connection, frame, ask, "silent")
                 return NOTHING, b""
@@ -141,14 +93,29 @@ class Station:
         with self.lock:
             self._tick(self._clock.monotonic())
 
+    def renew(self) -> None:
+        """Have the plant act afresh, within the same second."""
+        with self.lock:
+            self._second = None
+            self.refresh()
+
+    def restart(self) -> None:
+        """Start the plant again; its holding registers stay."""
+        with self.lock:
+            self.refresh()
+            self._world.restart(self._clock.monotonic())
+            self.renew()
+
     def put(self, address: int, words: bytes) -> None:
         """Put words into registers: input registers keep them, holding registers until written."""
         with self.lock:
             self._tick(self._clock.monotonic())
             if address < HOLDING_FROM:
                 self.image.pin(address, words)
+                self._world.pinned(self._clock.monotonic())
             else:
                 self.image.write(address, words)
+                self._world.wrote(address, words, self._clock.monotonic())
             self._second = None
             self._truth_due = True
 
@@ -168,10 +135,9 @@ class Station:
             return refused(ask.function, code)
         self._tick(now)
         unit = self._rules.unit if frame.unit == BROADCAST else frame.unit
+        if ask.function in (WRITE_ONE, WRITE_MANY):
+            return self._write(unit, frame.pdu, met, now)
         served = self._device.answer(unit, frame.pdu)
-        if served.wrote:
-            self._second = None  # 30003, 30085 and 30086 follow what was written
-            return served
         if served.outcome != "ok" or ask.address is None:
             return served
         if self._truth_due:
@@ -182,19 +148,30 @@ class Station:
             return served
         return served._replace(pdu=served.pdu[:2] + lay_over(served.pdu[2:], ask.address, words))
 
+    def _write(self, unit: int, pdu: bytes, met: Mapping[str, Params], now: float) -> Served:
+        """Execute a write, unless a fault has it that nothing happens in spite of the answer."""
+        lost = met.get("write_silent")
+        if lost is not None and not lost["executed"]:
+            return Served(b"", "not executed")
+        ignored = met.get("ack_ignored")
+        before = bytes(self.image.data) if ignored else b""
+        served = self._device.answer(unit, pdu)
+        if not served.wrote:
+            return served
+        if ignored is None:
+            address, words = int.from_bytes(pdu[1:3], "big"), pdu[3:] if pdu[0] == WRITE_ONE else pdu[6:]
+            self._world.wrote(address, words, now)
+        elif ignored["keep"] == "old":
+            self.image.data[:] = before
+        self._second = None  # the house follows what was written, within the same second
+        return served
+
     def _tick(self, now: float) -> None:
-        second = int(self._began[0] + now - self._began[1])
+        second = self._world.second_of(now)
         if second == self._second or (self._second is not None and self.board.get("frozen", now) is not None):
             return
         self._second, self._truth_due = second, True
-        if isinstance(self.image, ReplayImage):
-            self.image.move_on(second - int(self._began[0]))
-        elif self._home is not None:
-            self.image.show(self._home.at(second))
-            self.image.clock(second)
-            if self._counted is None or abs(second - self._counted) >= COUNTERS_EVERY_S:
-                self._counted = second
-                self.image.count(*self._home.energy(second))
+        self._world.tick(now)
         self.image.again()
 
     def _too_early(self, now: float) -> Optional[str]:
@@ -209,6 +186,11 @@ class Station:
 
     def _note(self, now: float, connection: int, frame: Frame, ask: Ask, outcome: str) -> None:
         self.counters.requests += 1
+        write = write_of(now, frame.unit, frame.pdu, outcome)
+        if write is not None:
+            self.counters.write_requests += 1
+            self.counters.writes_refused += outcome.startswith("exception")
+            self.writes.append(write)
         self.log.append(Request(now, connection, frame.unit, ask.function, ask.address, ask.words, outcome))
 
 
@@ -218,10 +200,13 @@ def _refusal(ask: Ask, met: Mapping[str, Params]) -> Optional[int]:
         return BUSY
     if "exception" in met:
         return int(met["exception"]["code"])
+    if "write_exception" in met:
+        return int(met["write_exception"]["code"])
+    forbidden = met.get("exception2_state")
+    if forbidden is not None and (forbidden["address"] or any(touches(ask, cap.address) for cap in CAPS)):
+        return ILLEGAL_ADDRESS
     there = met.get("exception_on")
-    if there is None or ask.address is None or ask.words is None:
-        return None
-    return int(there["code"]) if ask.address <= there["address"] < ask.address + ask.words else None
+    return int(there["code"]) if there is not None and touches(ask, there["address"]) else None
 
 
 def _later(reaction: Reaction, delay_s: float) -> Reaction:

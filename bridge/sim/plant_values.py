@@ -16,7 +16,6 @@ Raw = Dict[Tuple[str, str], int]
 
 NEVER_SET = 0xFFFFFFFF
 LIMITS = (40032, 40034, 40036, 40038, 40040, 40042, 40044)
-REMOTE_EMS, CHARGE_CUTOFF, DISCHARGE_CUTOFF = 40029, 40047, 40048
 OFFSETS = (5, 3, 4)  # phase sums of real plants miss the total by 7 to 19 W
 
 
@@ -62,6 +61,7 @@ def moving(state: HomeState, house: House, ems_mode: int) -> Raw:
     room_wh = house.battery_wh * (1000 - state.soc_permille) // 1000
     stock_wh = house.battery_wh * state.soc_permille // 1000
     raw: Raw = {
+        ("plant", "running_state"): state.running, ("inverter", "running_state"): state.running,
         ("plant", "ems_work_mode"): ems_mode, ("plant", "grid_sensor_status"): state.meter,
         ("plant", "grid_active_power"): grid, ("plant", "grid_reactive_power"): -(grid // 60),
         ("plant", "on_off_grid_status"): state.off_grid, ("plant", "ess_soc"): state.soc_permille,

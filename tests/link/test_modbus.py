@@ -11,7 +11,7 @@ import pytest
 
 from bridge.clock import Clock
 from bridge.errors import ConfigError, DeviceException, LinkError, LinkTimeout
-from bridge.link.modbus import BuiltinLink, make_link
+from bridge.link.modbus import BuiltinLink, check_written, make_link, write_pdu
 from bridge.link.modbus_pymodbus import PymodbusLink
 from bridge.link.modbus_rtu import RtuWire, crc16, frame_length
 from bridge.link.modbus_tcp import TcpWire
@@ -323,3 +323,52 @@ def test_reply_lengths_by_function():
 
 def test_the_vendors_plant_unit_is_247():
     assert (sigenergy.UNIT_TCP, sigenergy.UNIT_RTU) == (247, 1)
+
+
+def test_a_write_is_function_6_for_one_word_and_one_function_16_for_two(tcp, tcp_plant):
+    tcp.write(40031, [2], 247)
+    tcp.write(40032, [0, 3000], 247)
+    assert tcp.read("holding", 40031, 3, 247) == [2, 0, 3000]
+    written = [(one.function, one.address, one.count, one.outcome) for one in tcp_plant.log if one.function in (6, 16)]
+    assert written == [(6, 40031, 1, "ok"), (16, 40032, 2, "ok")]
+
+
+def test_a_write_on_the_line_arrives_as_well(rtu, rtu_plant):
+    rtu.write(40031, [2], 1)
+    rtu.write(40032, [0, 3000], 1)
+    assert rtu.read("holding", 40031, 3, 1) == [2, 0, 3000]
+
+
+def test_a_write_through_an_adapter_that_hears_itself_is_confirmed_by_the_plant_alone(rtu, rtu_plant):
+    rtu_plant.fault("echo")
+    rtu.read("holding", 40031, 1, 1)
+    rtu.write(40031, [2], 1)
+    rtu.write(40032, [0, 3000], 1)
+    assert rtu.read("holding", 40031, 3, 1) == [2, 0, 3000]
+    rtu_plant.fault("silent", count=1)
+    with pytest.raises(LinkTimeout):
+        rtu.write(40031, [4], 1)
+
+
+def test_a_refused_write_says_so_and_that_it_may_be_the_state(tcp):
+    with pytest.raises(DeviceException, match="not in this state") as caught:
+        tcp.write(40032, [0x7000, 0], 247)
+    assert caught.value.code in (2, 3)
+
+
+@pytest.mark.parametrize("unit, words", [(0, [1]), (248, [1]), (247, []), (247, [0] * 124)])
+def test_broadcasts_and_absurd_writes_are_refused_before_a_frame_exists(tcp, tcp_plant, unit, words):
+    with pytest.raises(ConfigError):
+        tcp.write(40031, words, unit)
+    assert not tcp_plant.counters.requests
+
+
+def test_write_frames_are_the_documents():
+    assert write_pdu(40031, [2], 247) == bytes.fromhex("069C5F0002")
+    assert write_pdu(40032, [0, 3000], 247) == bytes.fromhex("109C6000020400000BB8")
+
+
+def test_a_reply_that_confirms_another_write_is_an_error():
+    request = write_pdu(40031, [2], 247)
+    with pytest.raises(LinkError, match="confirms another"):
+        check_written(request, bytes.fromhex("069C5F0004"), "x", 247, 40031, 1)

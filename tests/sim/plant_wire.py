@@ -132,3 +132,13 @@ def at_unit(client, unit):
     """Return the keyword that names a unit to this version of pymodbus: ``slave`` up to 3.9, then ``device_id``."""
     names = inspect.signature(client.read_input_registers).parameters
     return {"device_id" if "device_id" in names else "slave": unit}
+
+
+def write_one(address, word):
+    """Return a request with function 6."""
+    return struct.pack(">BHH", 6, address, word & 0xFFFF)
+
+
+def write_two(address, number):
+    """Return a request with function 16 that writes a 32-bit number."""
+    return struct.pack(">BHHBI", 16, address, 2, 4, number & 0xFFFFFFFF)

@@ -18,6 +18,10 @@ from tests.sim.plant_wire import READ_GRID, Wire, read_pdu, s32, words
 
 GOOD = bytes.fromhex("04 04 0000215C")
 COVERED_ELSEWHERE = {"crc", "echo", "foreign_master", "noise", "unplug"}  # test_plant_rtu.py
+OF_CONTROL = {
+    "ack_ignored", "write_exception", "exception2_state", "write_silent", "slow_write", "crash_after_write",
+    "off_grid", "not_running", "vpp_takeover", "other_master", "backup_reset", "restart",
+}  # test_plant_control_faults.py
 
 
 @pytest.fixture
@@ -363,11 +367,12 @@ def test_fault_that_does_not_exist_here_is_refused(plant, name, params):
         plant.fault(name, **params)
 
 
-def test_every_fault_of_the_table_is_tested_in_one_of_the_two_files():
+def test_every_fault_of_the_table_is_tested_in_one_of_the_three_files():
     here = Path(__file__).read_text("utf-8")
     there = Path(__file__).with_name("test_plant_rtu.py").read_text("utf-8")
+    control = Path(__file__).with_name("test_plant_control_faults.py").read_text("utf-8")
     for kind in FAULTS:
-        text = there if kind.name in COVERED_ELSEWHERE else here
+        text = there if kind.name in COVERED_ELSEWHERE else control if kind.name in OF_CONTROL else here
         assert f'"{kind.name}"' in text, kind.name
 
 

@@ -1,0 +1,52 @@
+"""What the owner allows, and how the import of the house is kept within it while the battery charges.
+
+Pure; ``mono`` is an argument. Never raises the charge cap above what was asked, and never trusts a house
+without a meter. Lowering is at once, raising is slow: a fuse does not wait, a battery does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+from bridge.control.battery_plant import Site
+from bridge.errors import Refused
+
+RAISE_AFTER_S = 30.0
+RAISE_BY_W = 200.0
+STEP_W = 10
+
+
+class Rules(NamedTuple):
+    """What the owner allows; ``hindrance`` is why nothing can be written to this plant at all, or ''."""
+
+    enabled: bool
+    site: Site = Site()
+    restore_backup_soc: bool = False
+    hindrance: str = ""
+
+    def check(self) -> None:
+        """Raise Refused unless the plant may be written to."""
+        if not self.enabled:
+            raise Refused("battery: the bridge only reads; set control.enabled = yes to let it write")
+        if self.hindrance:
+            raise Refused(f"battery: {self.hindrance}; nothing is written")
+
+
+class Throttle:
+    """The charge cap of one command; ``limit_w`` is the import that must not be exceeded, ``asked_w`` the wish."""
+
+    def __init__(self, limit_w: float, asked_w: float, mono: float) -> None:
+        self._limit_w, self._asked_w = limit_w, asked_w
+        self._changed = mono
+
+    def cap(self, present_w: int, grid_w: Optional[float], battery_w: float, mono: float) -> int:
+        """Return the cap to have now, W. What the house takes beside the battery is ``grid_w`` - ``battery_w``."""
+        room_w = 0.0 if grid_w is None else self._limit_w - (grid_w - battery_w)
+        wanted = int(max(0.0, min(self._asked_w, room_w))) // STEP_W * STEP_W
+        if present_w <= wanted < present_w + RAISE_BY_W and wanted < int(self._asked_w):
+            return present_w
+        if wanted > present_w and mono - self._changed < RAISE_AFTER_S:
+            return present_w
+        if wanted != present_w:
+            self._changed = mono
+        return wanted

@@ -1,0 +1,58 @@
+"""How a battery command stands, for the page, the command line and machines; and what only the owner can mend.
+
+Never decides anything; says of a lease that another process holds, or nobody, what it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional
+
+from bridge.control.battery import said
+from bridge.control.battery_guard import read_standing
+from bridge.control.battery_plant import NAMES, NATIVE_WORDS, REMOTE_EMS, Target, shown
+from bridge.control.lease import Lease
+from bridge.control.lease_book import LeaseBook
+from bridge.errors import DeviceException, LinkError
+from bridge.link.modbus import ModbusLink
+
+
+def report(book: LeaseBook, mono: float, goal: Optional[Target], effect: str, error: str) -> Dict[str, Any]:
+    """Return the state of the lease (none, entering, held, releasing, elsewhere, left) and how the last one ended."""
+    lease, state = book.lease, ""
+    if lease is None:
+        lease = book.on_disk()
+        if lease is None:
+            text = "the lease file cannot be read" if book.unreadable else "no battery command"
+            return {"state": "none", "text": text, "last": book.last()}
+        state = "elsewhere" if book.holder() is not None else "left"
+    notes = goal.notes if goal is not None else ()
+    return {
+        "state": state or lease.state, "action": lease.command.action, "power_w": lease.command.power_w,
+        "text": said(lease.command), "who": lease.who, "ends_at": round(lease.ends_at),
+        "ends_in_s": None if lease.overdue_s(mono, book.boot) is None else max(0, round(lease.ends_mono - mono)),
+        "effect": effect or None, "native_mode": lease.native_mode, "reason": lease.reason or None,
+        "error": error or None, "notes": list(notes), "holder": book.holder(),
+        "expected": {str(address): raw for address, raw in lease.expected.items()}, "last": book.last(),
+    }
+
+
+def left(lease: Lease, holding: Mapping[int, int]) -> List[str]:
+    """Return what of a command stands in the plant when we step back."""
+    return [
+        f"{NAMES[at]} ({at}) is {shown(at, holding.get(at))}, it was {shown(at, lease.snapshot[at])}"
+        for at in lease.touched if at in lease.snapshot and holding.get(at) != lease.snapshot[at]
+    ]
+
+
+def mode_lost(lease: Lease, link: ModbusLink, unit: int) -> List[str]:
+    """Say so when the plant does not return to the mode in which it was found (modbus reference 6.3)."""
+    if lease.native_mode in (0, REMOTE_EMS):
+        return []
+    try:
+        native = read_standing(link, unit, with_holding=False).native_mode
+    except (LinkError, DeviceException):
+        native = 0
+    if native == lease.native_mode:
+        return []
+    was = f"{NATIVE_WORDS.get(lease.native_mode, 'unknown')} ({lease.native_mode})"
+    return [f"the mode was {was}, a release leads to max self-consumption (0): set it in the mySigen app"]

@@ -1,0 +1,125 @@
+"""The lease: what was there before a command, what may have been written since, and when it ends. On disk first.
+
+Never forgets a snapshot before it was put back. The file is written before the first register is, so that
+whoever finds it (the next start, the watchdog) knows everything that is needed to restore the plant.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from bridge.control.battery import Command, as_record, from_record
+from bridge.control.battery_plant import Standing, same
+from bridge.errors import BridgeError, Refused
+from bridge.state import StateDir
+
+FILE = "lease.json"
+LAST_FILE = "lease-last.json"
+SCHEDULE_FILE = "schedule.json"
+LOCK_FILE = "lease.lock"
+SCHEMA = 1
+ENTERING, HELD, RELEASING = "entering", "held", "releasing"
+
+
+class Lease(NamedTuple):
+    """One hold on the plant. Raw register values by address.
+
+    ``touched`` has every value that may have been written, noted before it is; ``expected`` what was last
+    read back; ``floating`` are the caps that are lowered and raised to keep a limit of the grid, up to what
+    was touched. ``ends_mono`` counts on this boot's monotonic clock; ``ends_at`` is for people.
+    """
+
+    command: Command
+    who: str
+    began_at: float
+    ends_at: float
+    ends_mono: float
+    boot: str
+    native_mode: int
+    snapshot: Mapping[int, int]
+    touched: Mapping[int, Tuple[int, ...]]
+    expected: Mapping[int, int]
+    floating: Tuple[int, ...] = ()
+    state: str = ENTERING
+    reason: str = ""
+
+    def touching(self, values: Mapping[int, Sequence[int]]) -> Lease:
+        """Return the lease with the values noted that are about to be written."""
+        touched = dict(self.touched)
+        for address, raws in values.items():
+            touched[address] = tuple(dict.fromkeys((*touched.get(address, ()), *raws)))
+        return self._replace(touched=touched)
+
+    def strangers(self, holding: Mapping[int, int]) -> List[int]:
+        """Return the addresses that hold a value which neither was there before nor is ours."""
+        return [
+            address for address, known in self.touched.items()
+            if address in holding and not self._ours(address, holding[address], known)
+        ]
+
+    def _ours(self, address: int, raw: int, known: Tuple[int, ...]) -> bool:
+        if address in self.floating and raw <= max(known):
+            return True
+        return any(same(address, raw, one) for one in (*known, self.snapshot.get(address)))
+
+    def changed(self, holding: Mapping[int, int]) -> List[int]:
+        """Return the addresses that no longer hold what was last read back."""
+        return [
+            at for at, raw in self.expected.items()
+            if at in holding and not same(at, holding[at], raw)
+            and not (at in self.floating and holding[at] <= max(self.touched[at]))
+        ]
+
+    def overdue_s(self, mono: float, boot: str) -> Optional[float]:
+        """Return how long the lease is over (negative: how long it still lasts); None after a reboot."""
+        return mono - self.ends_mono if boot and boot == self.boot else None
+
+
+def opened(
+    held: Optional[Lease], command: Command, who: str, standing: Standing, now: float, mono: float, boot: str
+) -> Lease:
+    """Return the lease for a command that starts now: a new one, or ``held`` with another target."""
+    ends_at, ends_mono = now + command.seconds, mono + command.seconds
+    if held is not None:
+        return held._replace(command=command, who=who, state=ENTERING, began_at=now, ends_at=ends_at,
+                             ends_mono=ends_mono)
+    return Lease(command, who, now, ends_at, ends_mono, boot, standing.native_mode, dict(standing.holding), {}, {})
+
+
+def to_file(lease: Lease) -> Dict[str, Any]:
+    """Return the lease as JSON can hold it."""
+    record = lease._asdict()
+    record["schema"] = SCHEMA
+    record["command"] = as_record(lease.command)
+    for name in ("snapshot", "expected"):
+        record[name] = {str(address): raw for address, raw in record[name].items()}
+    record["touched"] = {str(address): list(raws) for address, raws in lease.touched.items()}
+    return record
+
+
+def from_file(record: Any) -> Optional[Lease]:
+    """Return the lease of a file's content, or None when it is none."""
+    try:
+        values = {name: record[name] for name in Lease._fields}
+        values["command"] = from_record(record["command"])
+        for name in ("snapshot", "expected"):
+            values[name] = {int(address): int(raw) for address, raw in record[name].items()}
+        values["floating"] = tuple(int(address) for address in record["floating"])
+        values["touched"] = {int(at): tuple(int(raw) for raw in raws) for at, raws in record["touched"].items()}
+        return Lease(**values)
+    except (TypeError, KeyError, ValueError, AttributeError, BridgeError):
+        return None
+
+
+def load(state: StateDir) -> Optional[Lease]:
+    """Return the lease on disk, or None."""
+    return from_file(state.load(FILE))
+
+
+def save(state: StateDir, lease: Lease) -> None:
+    """Put the lease on disk; raises Refused when that cannot be done, before anything is written to the plant."""
+    if not state.save(FILE, to_file(lease), durable=True):
+        raise Refused(
+            f"battery: the lease cannot be stored in {state.path} (disk full or not writable);"
+            " without it a crash could not be undone, so nothing is written to the plant"
+        )

@@ -1,0 +1,143 @@
+"""The lease of this machine: on disk, under a lock, in the journal; who holds it, how it ended.
+
+Never gives a lease to two processes, and never lets one be forgotten before its end was written down. The lock
+is the kernel's: it is free the moment its holder dies, which is how a watchdog knows.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Dict, List, Mapping, Optional
+
+from bridge.clock import Clock
+from bridge.control import lease as leases
+from bridge.control.battery import said
+from bridge.control.battery_journal import Journal
+from bridge.control.lease import HELD, RELEASING, Lease
+from bridge.errors import Refused
+from bridge.state import Lock, StateDir, boot_id
+
+OVERDUE_S = 10.0  # a holder that hangs this long after the end of its lease is not waited for
+
+log = logging.getLogger("battery")
+
+
+class LeaseBook:
+    """Opening it reads the disk; a lease found there belongs to a process that is gone, or to another one."""
+
+    def __init__(self, state: StateDir, clock: Clock, journal: Journal) -> None:
+        self._state, self._clock, self.journal = state, clock, journal
+        self._boot = boot_id()
+        self._lock: Optional[Lock] = None
+        self.lease: Optional[Lease] = None
+        self.unreadable = False
+
+    @property
+    def boot(self) -> str:
+        """What names this boot of the machine."""
+        return self._boot
+
+    def look(self) -> None:
+        """Take over a lease on disk whose holder is gone, or hangs long after its end; it will be given back."""
+        if self.lease is not None or self._lock is not None:
+            return
+        found = leases.load(self._state)
+        if found is None:
+            self.unreadable = self._state.load(leases.FILE) is not None
+            return
+        overdue_s = found.overdue_s(self._clock.monotonic(), self._boot)
+        if not self._take() and (overdue_s is None or overdue_s < OVERDUE_S):
+            return
+        reason = found.reason or "its process ended without giving it back"
+        self.lease = found._replace(state=RELEASING, reason=reason)
+        self.journal.event(found.who, "found", f"{said(found.command)}: {reason}; it is given back, not resumed")
+        log.warning("lease=found command=\"%s\" advice=\"restoring what was there before\"", said(found.command))
+
+    def reserve(self) -> None:
+        """Take the lock for a new lease; raises Refused while another process has one."""
+        if self._lock is None and not self._take():
+            holder = self._state.lock_holder(leases.LOCK_FILE)
+            raise Refused(
+                f"battery: another process (pid {holder}) holds a command; end it with: sigen-bridge battery release"
+            )
+
+    def _take(self) -> bool:
+        try:
+            self._lock = self._state.lock(leases.LOCK_FILE)
+        except OSError as error:
+            raise Refused(
+                f"battery: the state directory {self._state.path} cannot be written ({error.strerror})"
+            ) from error
+        return self._lock is not None
+
+    def let_go(self) -> None:
+        """Give the lock back, unless there is a lease under it."""
+        if self._lock is not None and self.lease is None:
+            self._lock.release()
+            self._lock = None
+
+    def opened(self, lease: Lease) -> None:
+        """Put a lease on disk before the first write; raises Refused when that cannot be done."""
+        leases.save(self._state, lease)
+        self.lease = lease
+        self.journal.event(lease.who, "begin", said(lease.command), ends_at=round(lease.ends_at))
+
+    def held(self, expected: Mapping[int, int]) -> None:
+        """Note that the plant stands as commanded, and what it reads."""
+        assert self.lease is not None
+        self.lease = self.lease._replace(state=HELD, expected=dict(expected))
+        self._state.save(leases.FILE, leases.to_file(self.lease), durable=True)
+        log.info("lease=held command=\"%s\" who=%s", said(self.lease.command), self.lease.who)
+
+    def expects(self, address: int, raw: int) -> None:
+        """Note a value that was changed within what is on disk already; flash is not written for it."""
+        assert self.lease is not None
+        self.lease = self.lease._replace(expected={**self.lease.expected, address: raw})
+
+    def releasing(self, reason: str) -> None:
+        """Note that the lease is being given back, and why."""
+        lease = self.lease
+        if lease is None or lease.state == RELEASING:
+            return
+        self.lease = lease._replace(state=RELEASING, reason=reason)
+        self._state.save(leases.FILE, leases.to_file(self.lease), durable=True)
+        self.journal.event(lease.who, "release", reason)
+        log.info("lease=releasing reason=\"%s\"", reason)
+
+    def finish(self, how: str, why: str, by_hand: List[str]) -> None:
+        """Close the lease: ``how`` is released or yielded, ``by_hand`` what only the owner can put back."""
+        lease = self.lease
+        assert lease is not None
+        self.journal.event(lease.who, how, why, by_hand=by_hand)
+        self._state.save(leases.LAST_FILE, {
+            "how": how, "why": why, "command": said(lease.command), "at": self._clock.now(), "by_hand": by_hand,
+            "native_mode": lease.native_mode,
+        }, durable=True)
+        self._state.delete(leases.FILE)
+        self.lease = None
+        self.let_go()
+        level = logging.WARNING if by_hand or how == "yielded" else logging.INFO
+        left = f" by_hand=\"{'; '.join(by_hand)}\"" if by_hand else ""
+        log.log(level, "lease=%s reason=\"%s\"%s", how, why, left)
+
+    def last(self) -> Optional[Dict[str, Any]]:
+        """Return how the last lease ended, or None."""
+        found = self._state.load(leases.LAST_FILE)
+        return found if isinstance(found, dict) else None
+
+    def on_disk(self) -> Optional[Lease]:
+        """Return the lease on disk, whoever holds it."""
+        return leases.load(self._state)
+
+    def holder(self) -> Optional[int]:
+        """Return the process id of another process that holds the lock, or None."""
+        if self._lock is not None:
+            return None
+        try:
+            lock = self._state.lock(leases.LOCK_FILE)
+        except OSError:
+            lock = None
+        if lock is not None:
+            lock.release()
+            return None
+        return self._state.lock_holder(leases.LOCK_FILE)
