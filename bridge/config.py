@@ -194,6 +194,11 @@ def from_file(path: Optional[str]) -> Dict[str, Origin]:
     return _known(options, chosen)
 
 
+def read_text(path: str, what: str) -> str:
+    """Return a file that the settings name; raises ConfigError that says ``what`` it is."""
+    return _read(path, what)
+
+
 def _read(path: str, what: str) -> str:
     try:
         with open(path, encoding="utf-8") as handle:

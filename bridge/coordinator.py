@@ -19,6 +19,7 @@ from bridge.sinks.relays import Order, RelayDevice
 from bridge.state import StateDir
 
 CYCLE_S = 1.0
+LOOK_S = 0.1
 SAVE_S = 900.0  # running times of the day, for who wants minutes; a write to flash each
 STATE_FILE = "loads.json"
 
@@ -72,6 +73,21 @@ class Coordinator:
                 self._clock.wait(due - self._clock.monotonic())
         finally:
             self.close()
+
+    def plan(self, patience_s: float) -> Dict[str, Any]:
+        """Look once, wait for devices no longer than ``patience_s``, and report what would be decided."""
+        devices = set(self._parts.devices.values())
+        for device in devices:
+            device.start()
+        if self._parts.meter is not None:
+            self._parts.meter.start()
+        until = self._clock.monotonic() + patience_s
+        while self._clock.monotonic() < until and len(self.look().relays) < len(self._parts.devices):
+            self._clock.wait(LOOK_S)
+        self.step()
+        for device in devices:
+            device.close()
+        return self.report()
 
     def close(self) -> None:
         """Save what must be remembered and let the devices go; what is on ends by its own timer."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from bridge import ini
 from bridge.control.dispatch import Decision, decide
 from bridge.control.dispatch_config import Config, read
 from bridge.control.dispatch_house import House
@@ -55,13 +54,13 @@ def span_s(text: Any) -> float:
 
 
 class Scenario:
-    """A scenario file that was read; raises ConfigError for what it cannot mean."""
+    """A scenario file that was read; ``parse`` reads its INI lines. Raises ConfigError for what it cannot mean."""
 
-    def __init__(self, content: Mapping[str, Any], where: str) -> None:
+    def __init__(self, content: Mapping[str, Any], parse: Callable[[str], Any], where: str) -> None:
         try:
             self.about = str(content["about"])
             lines = "\n".join(content["loads"])
-            self.config: Config = read(ini.parse(lines), where)
+            self.config: Config = read(parse(lines), where)
             self.start = _moment(content["start"], self.config.tz)
             self.for_s, self.step_s = span_s(content["for"]), span_s(content.get("step", 1))
             self.house = House(self.config, content.get("house", {}))

@@ -136,6 +136,33 @@ def period(at: float, by: int, tz: Any) -> Tuple[float, float]:
     return max(moment for moment in moments if moment <= at), min(moment for moment in moments if moment > at)
 
 
+def parse_prices(content: Any) -> Tuple[Price, ...]:
+    """Return the prices of a JSON list, or of the list under "prices": start and end, buy_c_kwh or null.
+
+    Times are unix seconds or ISO 8601 with an offset. Raises ValueError.
+    """
+    rows = content.get("prices") if isinstance(content, dict) else content
+    if not isinstance(rows, list):
+        raise ValueError("there is no list of prices")
+    found = []
+    for row in rows:
+        if not isinstance(row, dict) or "start" not in row or "end" not in row:
+            raise ValueError("a price has start, end and buy_c_kwh")
+        cents = row.get("buy_c_kwh")
+        known = cents if isinstance(cents, (int, float)) and not isinstance(cents, bool) else None
+        found.append(Price(_unix(row["start"]), _unix(row["end"]), known))
+    return tuple(found)
+
+
+def _unix(told: Any) -> float:
+    if isinstance(told, (int, float)) and not isinstance(told, bool):
+        return float(told)
+    moment = datetime.datetime.fromisoformat(str(told).replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        raise ValueError(f"{told!r} has no offset from UTC")
+    return moment.timestamp()
+
+
 def price_at(prices: Sequence[Price], at: float) -> Optional[float]:
     """Return the price of a moment in c/kWh, or None when it is not known."""
     for price in prices:
