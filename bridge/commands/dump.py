@@ -40,6 +40,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="again every second until Ctrl-C")
     parser.add_argument("--device-unit", type=int, default=1, metavar="N",
                         help="unit number of the device for --scope other than plant (default 1)")
+    parser.add_argument("--phases", action="store_true", help="power of each phase, and which of them cannot be true")
+    parser.add_argument("--em", metavar="HOST", help="with --phases: a Shelly Pro 3EM at the grid to compare with")
     parser.add_argument("--direct", action="store_true", help="do not look whether a bridge is polling this plant")
 
 
@@ -52,8 +54,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         _say_if_shared(settings, link.wire.peer)
     units = {row.scope: unit if row.scope == "plant" else args.device_unit for row in plant.rows}
     dumper = Dumper(link, plant, cost, units, offset(settings, plant))
+    if args.em and not args.phases:
+        raise ConfigError("dump: --em is for --phases")
     try:
         while True:
+            if args.phases:
+                _phases(args, settings, clock, link, plant, cost, unit)
+                if not args.watch or clock.wait(WATCH_S):
+                    return EXIT_OK
+                continue
             try:
                 content = _read(dumper, plant, wanted, args, link, unit, clock)
             except LinkTimeout as error:
@@ -165,6 +174,29 @@ def _entry(sample: Sample, plant: Vendor, reading: Optional[Reading] = None) -> 
         "address": row.address, "name": row.name, "raw": [f"{word:04X}" for word in sample.words],
         "value": sample.value, "unit": row.unit, "text": text,
     }
+
+
+def _phases(
+    args: argparse.Namespace, settings: Settings, clock: Clock, link: ModbusLink, plant: Vendor, cost: Cost, unit: int,
+) -> None:
+    """Print what each phase carries, and which of them cannot be true."""
+    from bridge.sources.phase_table import content, lines  # few want it
+    from bridge.sources.phases import read_phases
+
+    sign = -1 if settings["modbus.grid_sign"] == "inverted" else 1
+    device = args.device_unit if plant.name == "sigenergy" else None
+    try:
+        seen = read_phases(link, plant, cost, unit, offset(settings, plant), sign, device)
+    except LinkTimeout:  # no inverter answers at that unit: the plant alone then
+        seen = read_phases(link, plant, cost, unit, offset(settings, plant), sign)
+    meter = None
+    if args.em:
+        from bridge.peers.shelly import ShellyClient
+        from bridge.peers.shelly_switch import em_status
+
+        meter = em_status(ShellyClient(args.em, clock, settings["shelly.password"] or None, needed=()))
+    told = content(seen, meter)
+    print(json.dumps(told) if args.json else "\n".join(lines(told)), flush=True)
 
 
 def _print(content: Dict[str, Any], args: argparse.Namespace) -> None:
