@@ -130,6 +130,7 @@ class RelayDevice:
             orders = dict(self._orders)
         for name, order in orders.items():
             if self._clock.monotonic() - order.at < ORDER_LIFE_S - CALL_S:
+                self._make_sure()
                 put(self._client, self._channels[name], order.on, self._dead_man_s if order.on else None)
                 self._armed[name] = self._clock.monotonic()
                 self._applied[name] = order.at
@@ -138,6 +139,12 @@ class RelayDevice:
                 if self._orders.get(name) == order:
                     del self._orders[name]
         return done
+
+    def _make_sure(self) -> None:
+        """Ask again who is there before something is moved: HTTP does not notice that an address changed hands."""
+        if self._client.transport != "ws":
+            self._client.close()
+            self._client.open()
 
     def _look(self, name: str) -> None:
         """Ask one output how it is, and renew its timer when that is due and it is on."""
@@ -159,6 +166,7 @@ class RelayDevice:
 
     def _renew(self, name: str, status: OutputStatus) -> OutputStatus:
         """Wind the timer up again; a hand that was quicker than this call has its way."""
+        self._make_sure()
         channel = self._channels[name]
         if put(self._client, channel, True, self._dead_man_s) is False:
             put(self._client, channel, False)
