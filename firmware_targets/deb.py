@@ -22,6 +22,7 @@ def services() -> List[Entry]:
     """Return the units and what they need, at the places where systemd looks."""
     return [
         Entry(f"{UNITS}/sigen-bridge.service", contents.init("systemd/sigen-bridge.service")),
+        Entry(f"{UNITS}/sigen-bridge-loads.service", contents.init("systemd/sigen-bridge-loads.service")),
         Entry(f"{UNITS}/sigen-bridge-tariff.service", contents.init("systemd/sigen-bridge-tariff.service")),
         Entry(f"{UNITS}/sigen-bridge-tariff.timer", contents.init("systemd/sigen-bridge-tariff.timer")),
         Entry("usr/lib/sysusers.d/sigen-bridge.conf", contents.init("systemd/sysusers.d/sigen-bridge.conf")),
