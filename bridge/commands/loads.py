@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from typing import Any, Dict, List, Sequence
 
 from bridge import ini
@@ -82,7 +83,13 @@ def _serve(settings: Settings, desk: Coordinator) -> Any:
 
     server = HttpServer(settings["loads.listen"], {"/v1/loads": lambda request: json_answer(desk.report())},
                         settings["status.token"])
-    server.start()
+    try:
+        server.start()
+    except ConfigError as error:
+        if settings.is_set("loads.listen"):
+            raise ConfigError(str(error).replace("status.listen", "loads.listen")) from error
+        logging.getLogger("loads").warning("state=off reason=\"%s\"", str(error).replace("status.", "loads."))
+        return None
     return server
 
 

@@ -9,7 +9,9 @@ import socket
 import pytest
 
 from bridge.clock import Clock
+from bridge.sim.home import HomeState
 from bridge.sim.plant import PlantSim
+from bridge.sim.plant_scenarios import StillHome
 from bridge.sim.shelly import ShellySim
 from tests.commands.conftest import one_line, until
 
@@ -121,8 +123,49 @@ def test_a_restart_goes_on_where_it_was(bridge, tmp_path, night, shellys):
     assert bridge.stop(first)[0] == 0
     moved = [written.value for written in shellys[0].history]
     house.run_loads()
-    assert until(lambda: house.report() is not None and all(row["ours"] and row["on"] for row in house.report()["loads"]), 20)
-    assert set(written.value for written in shellys[0].history) == set(moved) == {True}
+    assert until(lambda: all(row["ours"] and row["on"] for row in (house.report() or {"loads": [{"ours": 0}]})["loads"]), 20)
+    assert {written.value for written in shellys[0].history} == set(moved) == {True}
+
+
+class LivingHome:
+    """A house that draws what its relays let through: base load and two heaters of 3 kW."""
+
+    def __init__(self):
+        self.base_w, self.shellys = 500, ()
+
+    @property
+    def load_w(self):
+        return self.base_w + 3000 * sum(relay(shelly).on for shelly in self.shellys)
+
+    def at(self, seconds):
+        drawn = self.load_w
+        return HomeState(0, 0, 0, 500, 0, 0, 0, drawn, drawn)
+
+    def energy(self, seconds):
+        return StillHome(self.at(0)).energy(seconds)
+
+
+@pytest.mark.timing
+def test_the_oven_of_a_living_house_brings_it_back_below_ten_kilowatts_within_three_seconds(
+        bridge, tmp_path, shellys, monkeypatch):
+    """The whole chain: plant, Modbus, bridge, HTTP, decision, Shelly, and the plant's next second."""
+    home = LivingHome()
+    home.shellys = shellys
+    monkeypatch.setattr("bridge.sim.plant.home_for", lambda scenario, seed, house: home)
+    with PlantSim(Clock()) as plant:
+        house = House(bridge, tmp_path, plant, shellys, FAST + "limit_w = 10000\n")
+        house.file.write_text(house.file.read_text().replace("power_w = 1000", "power_w = 3000"))
+        house.run_bridge()
+        house.run_loads()
+        assert until(lambda: both_on(shellys), 25)
+        Clock().wait(2)
+        clock, home.base_w = Clock(), 4500
+        begun = clock.monotonic()
+        assert until(lambda: home.load_w <= 10_000, 10)
+        took_s = clock.monotonic() - begun
+        assert took_s <= 3.0
+        clock.wait(1.5)
+        assert [relay(shelly).on for shelly in shellys] == [True, False], "one was enough, the less important one"
 
 
 def test_plan_says_what_and_why_and_writes_nothing(bridge, tmp_path, night, shellys):
