@@ -11,7 +11,7 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from bridge.control.dispatch_book import hindered, started_by, stopped
 from bridge.control.dispatch_config import Config, Load
-from bridge.control.dispatch_limits import overloads, recent, relief_w, to_shed, why_not
+from bridge.control.dispatch_limits import blind_spots, overloads, recent, relief_w, to_shed, why_not
 from bridge.control.dispatch_state import (
     HOUR_S,
     LOCAL,
@@ -116,6 +116,7 @@ class _Desk:
         """Shed what is needed to come below the limits again; minimum times and hands do not count here."""
         if self.fresh != LOCAL or self.inputs.plant is None:
             return
+        self.warnings += blind_spots(self.config, self.inputs.plant)
         taken: Set[str] = set()
         for over in overloads(self.config, self.state, self.inputs.plant):
             for load in to_shed(self.config, self.state, over, taken):
@@ -150,7 +151,8 @@ class _Desk:
 
     def _left_alone(self, load: Load, held: LoadState) -> Optional[Tuple[str, str]]:
         if held.given_up is not None:
-            return "given_up", f"somebody else undid {held.undone} commands in a row; this load is left to them"
+            who = f"another controller, such as mySigen, undid {held.undone} commands in a row"
+            return "given_up", f"{who}; this load is left to them"
         if load.essential or not load.device:
             return "essential", "running" if held.running else "not running"
         if held.manual_until is not None and not (held.manual_on and held.paused and held.on is False):

@@ -68,6 +68,16 @@ def overloads(config: Config, state: State, plant: Plant) -> List[Overload]:
     return found
 
 
+def blind_spots(config: Config, plant: Plant) -> List[str]:
+    """Return the limits that cannot be watched, because the plant does not tell what they are about."""
+    found = []
+    if config.rules.limit_w is not None and plant.load_w is None:
+        found.append("the house's load is not known: its limit cannot be watched, and nothing is switched on")
+    if config.rules.phase_limit_w is not None and plant.phases is None:
+        found.append("the phases are not known: their limit cannot be watched, and nothing is switched on")
+    return found
+
+
 def to_shed(config: Config, state: State, over: Overload, taken: Collection[str]) -> List[Load]:
     """Return the loads to switch off for one overload: the least important first, and no more than needed."""
     candidates = [load for load in config.loads if _may_be_shed(load, state.of(load.name), over, taken)]

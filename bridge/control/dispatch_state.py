@@ -162,7 +162,9 @@ def _look(load: Load, held: LoadState, relay: Optional[Relay], now: Now) -> Load
     held = _judged(load, held, relay, now)
     if held.commanded is not None and now.mono - held.commanded_at >= HELD_S:
         held = held._replace(undone=0)
-    return _metered(load, held._replace(on=relay.on, seen_on=relay.on, power_w=relay.power_w, source=relay.source), now)
+    held = held._replace(
+        on=relay.on, seen_on=relay.on, power_w=relay.power_w, source=relay.source, ours=held.ours and relay.on)
+    return _metered(load, held, now)
 
 
 def _judged(load: Load, held: LoadState, relay: Relay, now: Now) -> LoadState:

@@ -161,6 +161,8 @@ def test_a_load_on_its_own_timer_from_before_is_not_taken_for_ours_when_it_is_of
     state = State({"boiler": LoadState(ours=True)})
     outcome = step(config(), state, 1000.0, Plant(1000.0, load_w=500), {"boiler": Relay(False, 1000.0, "timer")})
     assert act(outcome) == {"boiler": "on"}, "it is off, and starts like any other"
+    stale = step(config(), state, 1000.0, Plant(970.0, load_w=500), {"boiler": Relay(False, 1000.0, "timer")})
+    assert {each.load: each.want for each in stale.decisions}["boiler"] == "leave"
 
 
 @pytest.mark.parametrize("plant, fresh", [
@@ -175,6 +177,7 @@ def test_a_limit_without_a_known_load_starts_nothing():
     outcome = step(config(), State(), 1000.0, Plant(1000.0, load_w=None), {"boiler": Relay(False, 1000.0)})
     assert act(outcome) == {}
     assert "not known" in {each.load: each.reason for each in outcome.decisions}["boiler"]
+    assert "cannot be watched" in outcome.warnings[0]
 
 
 def test_a_clock_that_is_not_set_opens_no_window():
