@@ -121,7 +121,9 @@ def extras(service: Any, settings: Settings, clock: Clock) -> None:
     if settings["control.enabled"] or durable_dir(settings).load("lease.json") is not None:
         part("bridge.wiring_control", "sigen-bridge-control", "control.enabled").attach(service, settings, clock)
     if settings["loads.file"]:
-        part("bridge.wiring_loads", "sigen-bridge-control", "loads.file").attach(service, settings, clock)
+        from bridge.wiring_phases import attach  # 'loads run', a process of its own, asks for the phases
+
+        attach(service, settings, clock)
 
 
 def part(module: str, package: str, setting: str) -> Any:

@@ -1,4 +1,4 @@
-"""From settings to the coordination of loads, and what the running bridge tells it; imported only when wanted.
+"""From settings to the coordination of loads; imported only when that is wanted.
 
 Never connects and never moves a relay: that begins with the coordinator's first cycle.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import string
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 from bridge import ini
 from bridge.clock import Clock
@@ -15,20 +15,15 @@ from bridge.config import Settings, read_text
 from bridge.control.dispatch_config import Config, Load, read
 from bridge.control.dispatch_time import Price, parse_prices
 from bridge.coordinator import Coordinator, Parts
-from bridge.errors import BridgeError, ConfigError, LinkError
+from bridge.errors import ConfigError, LinkError
 from bridge.faultlog import FaultLog
 from bridge.peers.shelly import ShellyClient, plain_mac
-from bridge.registers.plan import TCP_COST, rtu_cost
 from bridge.sinks.relays import RelayDevice
-from bridge.sources.bridge_plant import BridgePlant, phases_answer, trouble
+from bridge.sources.bridge_plant import BridgePlant
 from bridge.sources.em import EmMeter
-from bridge.sources.phases import PhasesSeen, read_phases
-from bridge.wiring import offset, vendor
 from bridge.wiring_state import state_dir
 
 PRICES_AGAIN_S = 60.0
-PHASES_AGAIN_S = 0.8  # who asks once a second gets a new look each time, two who ask share one
-ERRAND_S = 2.0
 EVERYWHERE = ("0.0.0.0", "", "[::]")
 
 
@@ -127,26 +122,3 @@ def prices(path: str, clock: Clock) -> Callable[[], Sequence[Price]]:
         return known
 
     return current
-
-
-def attach(service: Any, settings: Settings, clock: Clock) -> None:
-    """Let a running bridge tell the power of each phase, read from the plant when somebody asks."""
-    from bridge.link.httpd import Answer, Request, json_answer
-
-    plant, sign = vendor(settings), -1 if settings["modbus.grid_sign"] == "inverted" else 1
-    cost = rtu_cost(settings["modbus.baud"]) if settings["modbus.serial"] else TCP_COST
-    latest: List[Tuple[float, PhasesSeen]] = []
-
-    def look(link: Any, unit: int) -> PhasesSeen:
-        return read_phases(link, plant, cost, unit, offset(settings, plant), sign)
-
-    def answer(request: Request) -> Answer:
-        asked = clock.monotonic()
-        if not latest or asked - latest[0][0] > PHASES_AGAIN_S:
-            try:
-                latest[:] = [(asked, service.loop.errands.ask(look, ERRAND_S))]
-            except BridgeError as error:
-                return json_answer(trouble(error), 503)
-        return json_answer(phases_answer(latest[0][1], clock.monotonic() - latest[0][0]))
-
-    service.more_routes["/v1/phases"] = answer

@@ -9,7 +9,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from bridge.clock import Clock
 from bridge.control.dispatch_state import Plant
-from bridge.errors import BridgeError, LinkError, PeerError
+from bridge.errors import LinkError, PeerError
 from bridge.faultlog import FaultLog
 from bridge.link.bridge_http import get_json
 
@@ -81,14 +81,3 @@ def plant_from(snapshot: Dict[str, Any], asked_mono: float) -> Optional[Plant]:
         asked_mono - max(0.0, age_s), source.partition("-")[0] in REMOTE, number("load_w"), number("grid_import_w"),
         number("battery_charge_w"), number("soc_pct"),
     )
-
-
-def phases_answer(seen: Any, age_s: float) -> Dict[str, Any]:
-    """Return what /v1/phases tells of ``bridge.sources.phases.PhasesSeen``; unknown is null."""
-    return {"schema": 1, "age_s": round(age_s, 1), "grid_w": list(seen.grid), "inverter_w": list(seen.inverter),
-            "house_w": list(seen.house)}
-
-
-def trouble(error: BridgeError) -> Dict[str, Any]:
-    """Return what /v1/phases tells when the plant did not answer."""
-    return {"schema": 1, "error": str(error), "grid_w": None, "inverter_w": None, "house_w": None}

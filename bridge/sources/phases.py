@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from bridge.errors import BridgeError
 from bridge.link.modbus import ModbusLink
 from bridge.registers import Register, Vendor
 from bridge.registers.plan import Cost
@@ -78,3 +79,14 @@ def phases_from(samples: List[Sample], grid_sign: int = 1) -> PhasesSeen:
         number("plant", TOTALS[1]), three("inverter", VOLTAGE), three("inverter", CURRENT),
         None if kind is None else int(kind),
     )
+
+
+def phases_answer(seen: PhasesSeen, age_s: float) -> Dict[str, Any]:
+    """Return what /v1/phases tells of the phases; unknown is null."""
+    return {"schema": 1, "age_s": round(age_s, 1), "grid_w": list(seen.grid), "inverter_w": list(seen.inverter),
+            "house_w": list(seen.house)}
+
+
+def trouble(error: BridgeError) -> Dict[str, Any]:
+    """Return what /v1/phases tells when the plant did not answer."""
+    return {"schema": 1, "error": str(error), "grid_w": None, "inverter_w": None, "house_w": None}
