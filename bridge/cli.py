@@ -19,15 +19,16 @@ from bridge.errors import EXIT_OK, EXIT_USAGE, BridgeError
 
 
 def command_names() -> List[str]:
-    """Return the verbs there are: one module of bridge.commands each."""
+    """Return the verbs there are: one module of bridge.commands each; ``_name`` is a part of some verb."""
     import pkgutil  # costs 1 MiB with what it imports, and only help and mistakes need it
 
-    return sorted(info.name for info in pkgutil.iter_modules(commands.__path__))
+    found = (info.name for info in pkgutil.iter_modules(commands.__path__))
+    return sorted(name for name in found if not name.startswith("_"))
 
 
 def command(verb: str) -> Optional[ModuleType]:
     """Return the module of a verb, or None when there is no such command."""
-    if not verb.isidentifier():
+    if not verb.isidentifier() or verb.startswith("_"):
         return None
     name = f"{commands.__name__}.{verb}"
     try:

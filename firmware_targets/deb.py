@@ -21,15 +21,17 @@ DOC = "usr/share/doc/sigen-bridge"
 def services() -> List[Entry]:
     """Return the units and what they need, at the places where systemd looks."""
     return [
-        Entry(f"{UNITS}/sigen-bridge.service", contents.init("systemd/sigen-bridge.service")),
-        Entry(f"{UNITS}/sigen-bridge-loads.service", contents.init("systemd/sigen-bridge-loads.service")),
-        Entry(f"{UNITS}/sigen-bridge-tariff.service", contents.init("systemd/sigen-bridge-tariff.service")),
-        Entry(f"{UNITS}/sigen-bridge-tariff.timer", contents.init("systemd/sigen-bridge-tariff.timer")),
+        *(Entry(f"{UNITS}/{name}", contents.init(f"systemd/{name}")) for name in units()),
         Entry("usr/lib/sysusers.d/sigen-bridge.conf", contents.init("systemd/sysusers.d/sigen-bridge.conf")),
         Entry("usr/lib/tmpfiles.d/sigen-bridge.conf", contents.init("systemd/tmpfiles.d/sigen-bridge.conf")),
         Entry("usr/share/sigen-bridge/restart-steps.conf", contents.init("systemd/restart-steps.conf")),
         Entry("usr/share/sigen-bridge/credentials.conf", contents.init("systemd/credentials.conf")),
     ]
+
+
+def units() -> List[str]:
+    """Return the names of the units in init/systemd."""
+    return sorted(path.name for path in (contents.ROOT / "init" / "systemd").glob("sigen-bridge*.*") if path.is_file())
 
 
 def data(cache: Path) -> List[Entry]:

@@ -43,8 +43,20 @@ def targets_table():
     return table.table(targets.load()).strip()
 
 
-SECTIONS = {"settings": settings_table, "commands": commands_table, "targets": targets_table}
-GENERATED = (README, ROOT / "docs" / "settings.md", ROOT / "docs" / "targets.md")
+def plant_faults_table():
+    """Return the faults of the simulated plant as a Markdown table."""
+    from bridge.sim.plant_faults import FAULTS
+
+    lines = ["| fault | parameters | what happens |", "|---|---|---|"]
+    for kind in FAULTS:
+        params = ", ".join(f"{name}={default}" for name, default in kind.defaults)
+        lines.append(f"| `{kind.name}` | {params or '-'} | {kind.says} |")
+    return "\n".join(lines)
+
+
+SECTIONS = {"settings": settings_table, "commands": commands_table, "targets": targets_table,
+            "plant-faults": plant_faults_table}
+GENERATED = (README, *(ROOT / "docs" / f"{name}.md" for name in ("settings", "targets", "simulator")))
 
 
 def with_tables(text):

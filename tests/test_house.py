@@ -192,3 +192,19 @@ def test_no_word_of_the_workshop_in_the_product():
         text = path.read_text("utf-8")
         for word in forbidden:
             assert word not in text, f"{name_of(path)} contains {word}"
+
+
+def test_only_the_guard_writes_to_a_plant():
+    """A frame that changes a plant has one way into being: control/battery_guard.py."""
+    allowed = {"control/battery_guard.py", "link/modbus.py", "link/modbus_pymodbus.py"}
+    for path in MODULES:
+        if name_of(path) in allowed or path.relative_to(BRIDGE).parts[0] == "sim":
+            continue
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "write":
+                owner = node.func.value
+                text = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+                assert "link" not in text.lower(), f"{name_of(path)}:{node.lineno} writes to a link"
+        for module, node in imports(tree_of(path)):
+            names = [alias.name for alias in getattr(node, "names", ())]
+            assert "write_pdu" not in names, f"{name_of(path)}:{node.lineno} imports write_pdu"

@@ -55,6 +55,8 @@ class Router:
             "STUB_LOG": str(log),
             "STUB_PROG": str(self.program),
             "UCI_CONFIG_DIR": str(self.config),
+            "SIGEN_BRIDGE_LEASES": str(self.tmp / "leases"),
+            "SIGEN_BRIDGE_CRONTAB": str(self.tmp / "crontab"),
         }
         self.done = subprocess.run(
             [*self.shell, str(STUB), str(SCRIPT), action],
@@ -280,3 +282,40 @@ def test_a_value_with_a_blank_in_the_uci_file_reaches_the_bridge(tmp_path):
     path = tmp_path / "sigen-bridge"
     path.write_text(ON + "config run 'run'\n\toption state_dir '/mnt/usb disk/sigen'\n")
     assert config.from_file(str(path))["run.state_dir"].raw == "/mnt/usb disk/sigen"
+
+
+CONTROL = ON + "config control 'control'\n\toption enabled '1'\n"
+
+
+def asked(router):
+    """Return the command lines that the program was started with."""
+    path = router.tmp / "checked"
+    words = path.read_text().split("\x1f")[:-1] if path.exists() else []
+    starts = [index for index, word in enumerate(words) if word in ("battery", "config")]
+    return [words[at:end] for at, end in zip(starts, [*starts[1:], len(words)])]
+
+
+def test_a_stop_takes_back_a_command_that_is_still_in_force_and_costs_nothing_without_one(router):
+    file = router.plant("sigen-bridge", CONTROL)
+    barn = router.plant("sigen-bridge-barn", CONTROL)
+    router.run("stop")
+    assert asked(router) == []
+    for place in ("leases", "leases/barn"):
+        (router.tmp / place).mkdir()
+        (router.tmp / place / "lease.json").write_text("{}")
+    router.run("stop")
+    assert asked(router) == [["battery", "watch", "--config", file], ["battery", "watch", "--config", barn]]
+    router.run("watch")
+    assert len(asked(router)) == 4
+
+
+def test_cron_looks_every_minute_once_control_is_allowed(router):
+    crontab = router.tmp / "crontab"
+    router.plant("sigen-bridge", ON)
+    router.run("start")
+    assert not crontab.exists()
+    crontab.write_text("0 4 * * * reboot\n")
+    router.plant("sigen-bridge", CONTROL)
+    for _ in range(2):
+        router.run("start")
+    assert crontab.read_text().splitlines() == ["0 4 * * * reboot", "* * * * * /etc/init.d/sigen-bridge watch"]

@@ -16,7 +16,12 @@ from bridge.settings import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 UNITS = ROOT / "init" / "systemd"
-SERVICES = ("sigen-bridge.service", "sigen-bridge-tariff.service", "sigen-bridge-loads.service")
+SERVICES = (
+    "sigen-bridge.service",
+    "sigen-bridge-tariff.service",
+    "sigen-bridge-watch.service",
+    "sigen-bridge-loads.service",
+)
 SYSTEM_UNITS = Path("/lib/systemd/system")
 SECURITY_THRESHOLD = "20"  # 2.0 of 10; a unit without any hardening has 9.6
 
@@ -61,7 +66,7 @@ def verify(root, *units):
 
 @pytest.mark.needs("systemd-analyze")
 def test_verify_prints_nothing(root):
-    assert verify(root, *SERVICES, "sigen-bridge-tariff.timer") == (0, "")
+    assert verify(root, *SERVICES, "sigen-bridge-tariff.timer", "sigen-bridge-watch.timer") == (0, "")
 
 
 @pytest.mark.needs("systemd-analyze")
@@ -156,12 +161,13 @@ def test_serial_ports_and_no_other_device_are_allowed():
     assert service["SupplementaryGroups"] == ["dialout"]
 
 
-def test_the_services_are_the_same_user_with_the_same_state_and_confinement():
-    main, *others = (read(name)["Service"] for name in SERVICES)
+def test_both_services_are_the_same_user_with_the_same_state_and_confinement():
+    main, tariff, watch, loads = (read(name)["Service"] for name in SERVICES)
     own = {
         "Type",
         "NotifyAccess",
         "ExecStart",
+        "ExecStopPost",
         "WatchdogSec",
         "SupplementaryGroups",
         "DevicePolicy",
@@ -172,10 +178,23 @@ def test_the_services_are_the_same_user_with_the_same_state_and_confinement():
         "TimeoutStartSec",
         "TimeoutStopSec",
     }
-    for other in others:
+    for other in (tariff, loads):
         assert {key: value for key, value in main.items() if key not in own} == {
             key: value for key, value in other.items() if key not in own | {"PrivateDevices"}
         }
+    assert {key: value for key, value in main.items() if key not in own - {"DeviceAllow", "SupplementaryGroups"}} == {
+        key: value for key, value in watch.items() if key not in own - {"DeviceAllow", "SupplementaryGroups"}
+    }
+
+
+def test_the_watch_outlives_the_service_and_costs_nothing_without_a_command():
+    main, watch, timer = (read(f"sigen-bridge{name}") for name in (".service", "-watch.service", "-watch.timer"))
+    assert "sigen-bridge-watch.timer" in main["Unit"]["Wants"]
+    assert not {"PartOf", "BindsTo", "Requires"} & set(timer["Unit"]), "it would be stopped with the service"
+    assert watch["Unit"]["ConditionPathExists"] == ["/var/lib/sigen-bridge/lease.json"]
+    assert timer["Timer"]["OnCalendar"] == ["*:*:0/10"], "ruling 11: every 10 s under systemd"
+    assert main["Service"]["ExecStopPost"] == ["-/usr/bin/sigen-bridge battery watch"]
+    assert watch["Service"]["StateDirectory"] == main["Service"]["StateDirectory"]
 
 
 def test_what_older_systemd_warns_about_stands_in_a_drop_in():

@@ -8,43 +8,37 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List
 
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.control.battery import CHARGE, DISCHARGE, IDLE, MOST_S, SELF, SELF_GRID, Command, as_record, checked
+from bridge.control.battery import CHARGE, DISCHARGE, IDLE, SELF, SELF_GRID, Command, as_record, checked, said
 from bridge.control.battery_desk import Desk
-from bridge.control.battery_text import as_wish, history_lines, last_lines, plan_lines, status_lines
-from bridge.control.schedule import moment, parse
-from bridge.errors import (
-    EXIT_OK,
-    EXIT_PLANT,
-    EXIT_REFUSED,
-    BridgeError,
-    ConfigError,
-    LinkError,
-    PeerError,
-    RateLimited,
-    Refused,
-)
-from bridge.link.bridge_http import get_json, post_json, somebody_listens
+from bridge.control.battery_text import history_lines, last_lines, plan_lines, status_lines
+from bridge.control.schedule import parse
+from bridge.errors import EXIT_OK, EXIT_PLANT, EXIT_REFUSED, ConfigError, LinkError, Refused
 from bridge.service import stop_on_signals
-from bridge.settings import duration
-from bridge.wiring import serial_line, tcp_link, vendor
-from bridge.wiring_control import ANSWER_S, desk
+from bridge.wiring_battery import (
+    Where,
+    ask_bridge,
+    ask_plant,
+    end_other,
+    free_plant,
+    give_back,
+    own_link,
+    report_of,
+    running_bridge,
+    seconds_asked,
+    send_by_cloud,
+)
+from bridge.wiring_control import desk
 
+DAEMON = True  # logs its state changes
 HELP = "charge, discharge or hold the battery for a time; every command ends by itself"
-DAEMON = True
 VERBS = {"charge": CHARGE, "discharge": DISCHARGE, "hold": IDLE, "idle": IDLE, "self": SELF, "self-grid": SELF_GRID}
-LOOK_S = 0.5
 STEP_S = 1.0
 EFFECT_WAIT_S = 35
-GONE_S = 30.0  # how long another process may take to give the battery back
-ERROR_OF_EXIT = {2: ConfigError, EXIT_PLANT: LinkError, 7: RateLimited, EXIT_REFUSED: Refused}
-Where = Tuple[Any, int]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,147 +74,85 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return EXIT_OK
     if args.what == "watch":
         return _watch(args, settings, clock)
-    address = _running(settings)
+    if args.what in VERBS and (args.via in ("openapi", "mqtt") or VERBS[args.what] == SELF_GRID):
+        return _cloud(args, settings, clock)
+    address = running_bridge(settings)
     if args.what == "status":
-        report = get_json(address, "/v1/battery", LOOK_S * 4, settings["status.token"]) if address else None
-        report = report or desk(settings, clock).report()
+        report = report_of(settings, address) if address else desk(settings, clock).report()
         _say(args, report, status_lines(report))
         return EXIT_OK
     if args.what == "release":
         return _release(args, settings, clock, address)
     if args.what == "schedule":
         return _schedule(args, settings, clock, address)
-    command = _command(args, settings, clock)
-    if args.via in ("openapi", "mqtt") or command.action == SELF_GRID:
-        from bridge.wiring_battery import by_cloud
-
-        return by_cloud(args, settings, clock, command)
+    record = as_record(_command(args, settings, clock))
     if args.dry_run:
-        with_link = _asked if address else _own
-        plan = with_link(args, settings, clock, as_wish("plan", "cli", command=as_record(command)), address)["plan"]
-        _say(args, plan, plan_lines(plan))
+        asked = ask_bridge(settings, address, "plan", command=record) if address else \
+            ask_plant(settings, clock, "plan", command=record)
+        _say(args, asked["plan"], plan_lines(asked["plan"]))
         return EXIT_OK
     if address:
-        report = _post(settings, address, as_wish("begin", "cli", command=as_record(command)))
-        return _see_effect(args, settings, clock, address, report)
-    return _hold(args, settings, clock, command)
+        return _see_effect(args, settings, clock, address, ask_bridge(settings, address, "begin", command=record))
+    return _hold(args, settings, clock)
 
 
 def _command(args: argparse.Namespace, settings: Settings, clock: Clock) -> Command:
-    power_w = args.w if args.kw is None else 1000.0 * args.kw
     return checked(Command(
-        VERBS[args.what], _seconds(args, settings, clock), power_w, None, args.export_w, args.max_export_w,
-        args.max_import_w, args.priority,
+        VERBS[args.what], seconds_asked(args.lasting, args.until, settings, clock),
+        args.w if args.kw is None else 1000.0 * args.kw, None, args.export_w, args.max_export_w, args.max_import_w,
+        args.priority,
     ))
 
 
-def _seconds(args: argparse.Namespace, settings: Settings, clock: Clock) -> float:
-    if args.lasting is not None:
-        try:
-            return duration(args.lasting)
-        except ValueError as error:
-            raise ConfigError(f"battery --for: {error}") from None
-    if args.until is None:
-        return 60.0 * float(settings["control.lease_minutes"])
-    if not clock.synced():
-        raise Refused("battery --until: this machine's clock is not set yet")
-    now = clock.now()
-    if len(args.until) > 5:
-        return moment(args.until, None) - now
-    from datetime import datetime
-
-    today = datetime.fromtimestamp(now)
-    ends = [moment(f"{day:%Y-%m-%d}T{args.until.zfill(5)}", None) for day in (today, datetime.fromtimestamp(now + 86400))]
-    return next(end for end in ends if end > now) - now
-
-
-def _running(settings: Settings) -> str:
-    """Return the address of a bridge that polls the same plant, or ''."""
-    listen = settings["status.listen"]
-    if listen == "off" or not somebody_listens(listen, LOOK_S):
-        return ""
-    try:
-        peer = get_json(listen, "/healthz", 4 * LOOK_S, settings["status.token"]).get("peer")
-    except (LinkError, PeerError):
-        return ""
-    ours = settings["modbus.serial"] or f"{settings['modbus.host']}:{settings['modbus.port']}"
-    return listen if peer == ours or not (settings["modbus.host"] or settings["modbus.serial"]) else ""
-
-
-def _post(settings: Settings, address: str, wish: Dict[str, Any]) -> Dict[str, Any]:
-    try:
-        status, answer = post_json(address, "/v1/battery", wish, ANSWER_S + 5, settings["status.token"])
-    except PeerError as error:
-        if "status 404" in str(error):
-            raise Refused(f"{address}: the running bridge only reads; set control.enabled = yes and restart it") from error
-        raise Refused(str(error)) from error
-    if status == 200:
-        return answer
-    kind = ERROR_OF_EXIT.get(answer.get("exit", 1), PeerError)
-    raise kind(str(answer.get("error") or f"{address}: status {status}"))
-
-
-def _asked(args: argparse.Namespace, settings: Settings, clock: Clock, wish: Dict[str, Any], address: str) -> Any:
-    return _post(settings, address, wish)
-
-
-def _own(args: argparse.Namespace, settings: Settings, clock: Clock, wish: Dict[str, Any], address: str) -> Any:
-    counter, (link, unit) = desk(settings, clock), _link(settings, clock)
-    try:
-        return counter.serve(link, unit, wish, "cli")
-    finally:
-        link.close()
-
-
-def _link(settings: Settings, clock: Clock) -> Where:
-    plant = vendor(settings)
-    if settings["modbus.serial"]:
-        link, unit, _ = serial_line(settings, clock, plant).find()
-        return link, unit
-    return tcp_link(settings, clock), settings["modbus.unit"] if settings.is_set("modbus.unit") else plant.unit_tcp
-
-
-def _see_effect(args: argparse.Namespace, settings: Settings, clock: Clock, address: str, report: Dict[str, Any]) -> int:
+def _see_effect(
+    args: argparse.Namespace, settings: Settings, clock: Clock, address: str, report: Dict[str, Any]
+) -> int:
     """Wait until the running bridge has seen the battery do it, or has taken it back."""
     for _ in range(EFFECT_WAIT_S):
         if report["state"] != "held" or report["effect"] == "seen" or clock.wait(STEP_S):
             break
-        report = get_json(address, "/v1/battery", 4 * LOOK_S, settings["status.token"])
+        report = report_of(settings, address)
     _say(args, report, status_lines(report))
     return EXIT_OK if report["state"] == "held" else EXIT_REFUSED
 
 
-def _hold(args: argparse.Namespace, settings: Settings, clock: Clock, command: Command) -> int:
+def _hold(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     """Hold a lease in the foreground until it ends; Ctrl-C gives the battery back."""
-    counter, where = desk(settings, clock), _link(settings, clock)
+    counter = desk(settings, clock)
     counter.keeper.rules.check()
+    command = _command(args, settings, clock)
+    where = own_link(settings, clock)
     stop_on_signals(clock)
     try:
         counter.keeper.begin(*where, command, "cli")
         return _keep(args, counter, where, clock)
     finally:
-        counter.stop(where, Clock().wait)
-        where[0].close()
+        _end(counter, where)
 
 
 def _keep(args: argparse.Namespace, counter: Desk, where: Where, clock: Clock) -> int:
+    """Tick once a second until nothing is held and nothing is to come."""
     told: List[str] = []
-    while True:
+    while not clock.stopped:
         report = counter.report()
         if report["state"] == "none" and not report["schedule"]:
             break
-        _tell(args, told, status_lines(report)[0] if report["state"] != "none" else "waiting for the schedule")
+        _tell(args, told, "waiting for the schedule" if report["state"] == "none" else status_lines(report)[0])
         if report.get("effect") == "seen":
             _tell(args, told, "the battery does it")
-        if clock.wait(STEP_S):
-            counter.stop(where, Clock().wait)
-            report = counter.report()
-            break
-        counter.tick(where)
+        if not clock.wait(STEP_S):
+            counter.tick(where)
+    counter.stop(where, Clock().wait)
+    report = counter.report()
     last = report.get("last") or {}
     _say(args, report, last_lines(last))
-    good = last.get("how") == "released" and "no effect" not in str(last.get("why")) and report["state"] == "none"
+    good = report["state"] == "none" and last.get("how") == "released" and not last.get("failed")
     return EXIT_OK if good else EXIT_REFUSED
+
+
+def _end(counter: Desk, where: Where) -> None:
+    counter.stop(where, Clock().wait)
+    where[0].close()
 
 
 def _tell(args: argparse.Namespace, told: List[str], line: str) -> None:
@@ -231,69 +163,38 @@ def _tell(args: argparse.Namespace, told: List[str], line: str) -> None:
 
 def _release(args: argparse.Namespace, settings: Settings, clock: Clock, address: str) -> int:
     counter = desk(settings, clock)
-    holder = counter.keeper.book.holder()
-    if args.dry_run:
-        report = counter.report()
-        _say(args, report, status_lines(report))
-        return EXIT_OK
     if args.force:
         if not args.yes:
-            raise Refused("battery release --force takes a plant out of another controller's hands: repeat it with --yes")
-        link, unit = _link(settings, clock)
-        try:
-            done = counter.free(link, unit, "cli")
-        finally:
-            link.close()
+            raise Refused("battery release --force takes the plant from another controller: repeat it with --yes")
+        done = free_plant(settings, clock)
         _say(args, {"done": done}, done)
         return EXIT_OK
-    if address:
-        report = _post(settings, address, as_wish("release", "cli"))
-    elif holder is not None:
-        report = _end_other(counter, holder, clock)
+    holder = counter.keeper.book.holder()
+    if args.dry_run:
+        report = report_of(settings, address) if address else counter.report()
+    elif address:
+        report = ask_bridge(settings, address, "release")
+    elif holder is not None and counter.keeper.book.on_disk() is not None:
+        report = end_other(counter, holder, clock)
+    elif counter.keeper.book.on_disk() is not None:
+        report = ask_plant(settings, clock, "release")
     else:
-        report = _own(args, settings, clock, as_wish("release", "cli"), address) if counter.keeper.book.on_disk() else counter.report()
+        counter.table.clear("cli")
+        report = counter.report()
     _say(args, report, status_lines(report))
-    return EXIT_OK if report["state"] == "none" else EXIT_PLANT
-
-
-def _end_other(counter: Desk, holder: int, clock: Clock) -> Dict[str, Any]:
-    """Ask the process that holds a command in the foreground to end; it gives the battery back on its way out."""
-    try:
-        os.kill(holder, signal.SIGTERM)
-    except OSError as error:
-        raise Refused(f"battery release: process {holder} holds the command and cannot be asked to end ({error.strerror})") from error
-    for _ in range(int(GONE_S / STEP_S)):
-        if counter.keeper.book.on_disk() is None or clock.wait(STEP_S):
-            break
-    return counter.report()
+    return EXIT_OK if args.dry_run or report["state"] == "none" else EXIT_PLANT
 
 
 def _watch(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     """Give the battery back for a process that is gone; for a timer, and behind a stop of the service."""
-    counter = desk(settings, clock)
-    book = counter.keeper.book
-    if book.on_disk() is None:
-        return EXIT_OK
-    counter.keeper.rules.check()
-    where: Optional[Where] = None
-    for _ in range(int(GONE_S / STEP_S)):
-        if book.on_disk() is None:
-            break
-        book.look()
-        if book.lease is not None and where is None:
-            where = _link(settings, clock)
-        if where is not None:
-            counter.tick(where)
-        if book.lease is None and book.holder() is not None and not args.force:
-            break  # somebody is alive and holds it
-        if book.on_disk() is None or clock.wait(STEP_S):
-            break
-    if where is not None:
-        where[0].close()
-    report = counter.report()
-    if report["state"] in ("none", "elsewhere"):
-        return EXIT_OK
-    raise LinkError(f"battery watch: not given back yet: {report.get('error') or report['text']}; the next run goes on")
+    report = give_back(settings, clock)
+    if report["state"] not in ("none", "elsewhere"):
+        raise LinkError(
+            f"battery watch: not given back yet: {report.get('error') or report['text']}; the next run goes on"
+        )
+    if args.json:
+        print(json.dumps(report))
+    return EXIT_OK
 
 
 def _schedule(args: argparse.Namespace, settings: Settings, clock: Clock, address: str) -> int:
@@ -301,32 +202,48 @@ def _schedule(args: argparse.Namespace, settings: Settings, clock: Clock, addres
         raise ConfigError("battery schedule: a FILE is wanted; a line is like 2026-12-01T01:00 2h charge 5kW")
     if not clock.synced():
         raise Refused("battery schedule: this machine's clock is not set yet; no clock, no command")
-    try:
-        text = sys.stdin.read() if args.file == "-" else open(args.file, encoding="utf-8").read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"battery schedule {args.file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    commands = parse(text, None, clock.now())
-    wish = as_wish("schedule", "cli", commands=[as_record(one) for one in commands])
+    commands = parse(_text_of(args.file), None, clock.now())
+    records = [as_record(one) for one in commands]
     if args.dry_run:
-        _say(args, wish, [f"{one.action}: {as_record(one)}" for one in commands])
+        _say(args, {"commands": records}, [said(one) for one in commands])
         return EXIT_OK
     if address:
-        report = _post(settings, address, wish)
+        report = ask_bridge(settings, address, "schedule", commands=records)
         _say(args, report, status_lines(report))
         return EXIT_OK
-    counter, where = desk(settings, clock), _link(settings, clock)
+    counter, where = desk(settings, clock), own_link(settings, clock)
     stop_on_signals(clock)
     try:
         counter.schedule(commands, "cli")
         return _keep(args, counter, where, clock)
     finally:
         counter.table.clear("cli")
-        counter.stop(where, Clock().wait)
-        where[0].close()
+        _end(counter, where)
+
+
+def _text_of(path: str) -> str:
+    if path == "-":
+        return sys.stdin.read()
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"battery schedule {path}: cannot be read ({reason})") from None
+
+
+def _cloud(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
+    via = "openapi" if args.via in ("auto", "modbus") else args.via
+    command = _command(args, settings, clock)
+    answer = send_by_cloud(settings, clock, command, via, args.dry_run)
+    if args.dry_run:
+        _say(args, answer, [f"{answer['method']} {answer['url']}", json.dumps(answer["body"], indent=2)])
+        return EXIT_OK
+    seen = {True: "and the battery does it", False: "but the battery does not do it",
+            None: "whether the battery does it is not known yet: sigen-bridge cloud flow"}[answer["confirmed"]]
+    _say(args, answer, [f"{said(command)}: the cloud took it ({via}), {seen}"])
+    return EXIT_REFUSED if answer["confirmed"] is False else EXIT_OK
 
 
 def _say(args: argparse.Namespace, content: Dict[str, Any], lines: List[str]) -> None:
     print(json.dumps(content) if args.json else "\n".join(lines), flush=True)
-
-
-__all__ = ["HELP", "arguments", "run", "BridgeError"]

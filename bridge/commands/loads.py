@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Dict, List, Sequence
 
 from bridge import ini
@@ -19,14 +21,15 @@ from bridge.wiring import notifier
 from bridge.wiring_loads import coordinator, local_address
 
 DAEMON = True  # logs its state changes
-HELP = "switch loads by sun, price, time and limits: run, plan, simulate, status"
+HELP = "switch loads by sun, price, time and limits: run, plan, simulate, status; cloud list, on, off"
+CLOUD = "bridge.commands._loads_cloud"  # comes with the cloud package
 LOOK_S = 4.0  # what plan waits for devices that do not answer
 TIMEOUT_S = 3.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what can be done."""
-    verbs = parser.add_subparsers(dest="what", required=True, metavar="run|plan|simulate|status")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     run_it = verbs.add_parser("run", help="coordinate until stopped; needs a running bridge", allow_abbrev=False)
     run_it.add_argument("--dry-run", action="store_true", help="decide and tell, but move no relay")
     run_it.add_argument("--cycles", type=int, metavar="N", help="stop after N cycles of a second")
@@ -43,6 +46,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     status = verbs.add_parser("status", help="ask the running 'loads run' how the loads stand", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(act=ask)
+    if find_spec(CLOUD) is not None:
+        import_module(CLOUD).add_parser(verbs)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -95,6 +100,8 @@ def _serve(settings: Settings, desk: Coordinator) -> Any:
 
 def show_plan(args: argparse.Namespace, settings: Settings) -> int:
     """Look once at plant and relays and print what would be decided."""
+    if not settings.is_set("run.log_level"):
+        logging.getLogger().setLevel(logging.WARNING)  # a look is no service: its output is the report
     clock = Clock()
     desk = coordinator(settings, clock, dry_run=True)
     report = desk.plan(LOOK_S)

@@ -23,8 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     plant.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
     plant.add_argument("--level", default="2.9", help="protocol level, 1.8 to 2.9")
-    plant.add_argument("--scenario", default="home", help="home, s3, night, export, third_party, v2h, ...")
-    plant.add_argument("--native-mode", type=int, default=0, metavar="N", help="30003 before anybody takes over: 0, 1, 2, 5, 9")
+    plant.add_argument("--scenario", default="home", help="home, steady, s3, night, export, v2h, ...")
+    plant.add_argument("--native-mode", type=int, default=0, metavar="N", help="30003 at the start: 0, 1, 2, 5 or 9")
     plant.add_argument("--soc", type=float, metavar="PCT", help="state of charge to begin with")
     plant.add_argument("--replay", metavar="FILE", help="serve a capture of a real plant")
     plant.add_argument("--min-gap-ms", type=float, default=0, help="ignore requests that come sooner than this")
@@ -37,10 +37,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shelly.add_argument("--with-password", metavar="FILE", help="protect it with the password in FILE")
     shelly.add_argument("--empty", action="store_true", help="without the five components")
     _fault_option(shelly)
-    cloud = kinds.add_parser("cloud", help="the Sigenergy OpenAPI, limits included", allow_abbrev=False)
+    cloud = kinds.add_parser("cloud", help="the Sigenergy cloud: OpenAPI and app", allow_abbrev=False)
     cloud.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     cloud.add_argument("--scenario", default="home", help="the power flow: home, live, night, ev, unbalanced")
     cloud.add_argument("--approval", action="store_true", help="the owner has to confirm an onboarding")
+    cloud.add_argument("--app-modes", choices=("both", "v3", "v0"), default="both",
+                       help="by which paths the app shows the modes: newer, older or both")
     cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="lifetime of a token")
     _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
 
@@ -129,7 +131,9 @@ def cloud_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any
         clock, host=args.listen, port=port, scenario=args.scenario, apps=(App(approval=args.approval),),
         stations=(Station(onboarded=not args.approval),),
     )
-    simulator.world.lifetime_s = args.token_s
+    simulator.world.lifetime_s = simulator.app_world.lifetime_s = args.token_s
+    for home in simulator.app_world.homes.values():
+        home.mode_api = args.app_modes
     return simulator
 
 
@@ -150,6 +154,7 @@ def _cloud_settings(simulator: Any) -> str:
         f"export SIGEN_BRIDGE_CLOUD_BASE_URL={simulator.base_url} SIGEN_SYSTEM_ID={station.system_id}",
         f"export SIGEN_APP_KEY={app.key} SIGEN_APP_SECRET={app.secret}",
         f"or, instead of the key: export SIGEN_USER={account.username} SIGEN_PASS='{account.password}'",
+        f"for the app, with that user: export SIGEN_BRIDGE_CLOUD_APP_BASE_URL={simulator.base_url}",
     ))
 
 

@@ -6,7 +6,7 @@ Never holds a secret, and never keeps a command from ending: a journal that cann
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from bridge.clock import Clock
 from bridge.control.battery_guard import Wrote
@@ -25,9 +25,14 @@ class Journal:
     def __init__(self, state: StateDir, clock: Clock) -> None:
         self._state, self._clock = state, clock
         self._failing = False
+        self._refused: Tuple[int, int, str] = (0, 0, "")
 
     def wrote(self, who: str, done: Wrote) -> None:
-        """Note one write to a register."""
+        """Note one write to a register; a refusal that is met again and again is noted once."""
+        refused = (done.address, done.after, done.result)
+        if refused == self._refused:
+            return
+        self._refused = (0, 0, "") if done.result == "ok" else refused
         self._add(False, {
             "who": who, "what": "write", "register": done.address, "name": NAMES[done.address],
             "before": done.before, "after": done.after,

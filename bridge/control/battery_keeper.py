@@ -27,7 +27,7 @@ from bridge.link.modbus import WritingLink
 EFFECT_S = 30.0  # a battery stops for 15 to 30 s when it is sent from one state to another
 VERIFY_S = 5.0
 LOST_S = 30.0  # a link that is away this long ends the lease; restored as soon as the link is back
-RETRY_MOST_S = 60.0
+RETRY_MOST_S = 4.0  # within the 5 s of the guarantee, for a plant that refuses for a while
 STOP_TRIES = 8  # of a second each; systemd and procd wait 30 s before they kill
 
 
@@ -40,8 +40,7 @@ class Keeper:
         self._goal: Optional[Target] = None
         self._throttle: Optional[Throttle] = None
         self._effect, self._effect_by, self._verified, self._retry_at, self._retry_s = "", 0.0, 0.0, 0.0, 1.0
-        self._lost_since: Optional[float] = None
-        self._error = ""
+        self._error, self._lost_since = "", float("inf")
 
     def begin(self, link: WritingLink, unit: int, command: Command, who: str) -> Dict[str, Any]:
         """Bring the plant into the state asked for, for a time; returns ``report``.
@@ -60,8 +59,9 @@ class Keeper:
             standing = read_standing(link, unit)
             lease = self._lease_for(command, who, standing)
             goal = plant.target(command, standing, self.rules.site)
-            floating = (CHARGE_CAP,) if self._import_limit(command) is not None else ()
-            self.book.opened(lease.touching(moves.planned(goal))._replace(floating=floating))
+            if self._import_limit(command) is not None:
+                lease = lease._replace(floating=(CHARGE_CAP,))
+            self.book.opened(lease.touching(moves.touches(goal)))
         finally:
             self.book.let_go()
         self._goal = goal
@@ -96,6 +96,7 @@ class Keeper:
         try:
             written = moves.enter(self._guard(link, unit, standing), goal, standing.holding)
         except BridgeError as error:
+            self.book.failed = True
             self._release("the plant did not take it")
             self._try_restore(link, unit)
             outcome = "it was taken back" if self.book.lease is None else "taking it back goes on"
@@ -120,9 +121,9 @@ class Keeper:
             if link is None:
                 raise LinkError("there is no link to the plant")
             self._step(link, unit)
-            self._lost_since = None
+            self._lost_since = float("inf")
         except (LinkError, DeviceException) as error:  # a busy plant is one that does not answer
-            self._verified = float("-inf")
+            self._verified = -1.0  # a write may have been taken or not: look before anything else
             self._lost(error)
         except BridgeError as error:
             self._release(str(error))
@@ -135,18 +136,17 @@ class Keeper:
         elif lease.state == HELD:
             self._watch(link, unit, lease, mono)
         lease = self.book.lease
-        if lease is not None and lease.state != HELD and mono >= self._retry_at:
+        if lease is not None and lease.state != HELD and self._clock.monotonic() >= self._retry_at:
             self._try_restore(link, unit)
 
     def _lost(self, error: BridgeError) -> None:
         lease, mono = self.book.lease, self._clock.monotonic()
-        self._lost_since = mono if self._lost_since is None else self._lost_since
+        self._lost_since = min(mono, self._lost_since)
         self._error = str(error)
-        if lease is not None and lease.state == HELD:
-            if mono >= lease.ends_mono:
-                self._release("its time is over")
-            elif mono - self._lost_since >= LOST_S:
-                self._release(f"the link to the plant was away for {LOST_S:.0f} s")
+        if lease is not None and mono >= lease.ends_mono:
+            self._release("its time is over")
+        elif lease is not None and mono - self._lost_since >= LOST_S:
+            self._release(f"the link to the plant was away for {LOST_S:.0f} s")
         self._faults.bad(f"a command is in force and the plant does not answer: {error}")
 
     def release(self, link: WritingLink, unit: int, reason: str) -> Dict[str, Any]:
@@ -163,10 +163,10 @@ class Keeper:
         standing = read_standing(link, unit, with_holding=False)
         if standing.native_mode != REMOTE_EMS or mono - self._verified >= VERIFY_S:
             standing = standing._replace(holding=read_holding(link, unit))
-            if self._yielded(standing, lease.changed(standing.holding)):
+            if self._yielded(standing, lease.changed(standing.holding, self._verified < 0)):
                 return
             self._verified = mono
-            for address in lease.floating:  # a write whose answer was lost may have been taken or not
+            for address in lease.floating:
                 self.book.expects(address, standing.holding[address])
         if standing.off_grid != 0:
             self._release("the plant went off the grid")
@@ -175,7 +175,7 @@ class Keeper:
             self._effect = "seen"
             self.book.journal.event(lease.who, "effect", f"battery {standing.battery_w:+.0f} W")
         elif self._effect == "waiting" and mono >= self._effect_by:
-            self._effect = "none"
+            self._effect, self.book.failed = "none", True
             self._release(f"no effect in {EFFECT_S:.0f} s (battery {standing.battery_w:+.0f} W)")
             return
         if self._throttle is not None:
@@ -246,5 +246,5 @@ class Keeper:
 
     def report(self) -> Dict[str, Any]:
         """Return how things stand; ``state`` is none, entering, held, releasing, elsewhere or left."""
-        mono = self._clock.monotonic()
-        return {**report(self.book, mono, self._goal, self._effect, self._error), "enabled": self.rules.enabled}
+        now = self._clock.monotonic()
+        return {**report(self.book, now, self._goal, self._effect, self._error), "enabled": self.rules.enabled}

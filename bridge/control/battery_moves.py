@@ -48,6 +48,13 @@ def planned(goal: Target) -> Dict[int, List[int]]:
     return writes
 
 
+def touches(goal: Target) -> Dict[int, List[int]]:
+    """Return every value that a command may leave behind when its process dies, on the way in or back."""
+    found = planned(goal)
+    found[MODE] += [ACTS_IN[address] for address, _ in goal.caps if address in ACTS_IN]
+    return found
+
+
 def enter(guard: Guard, goal: Target, holding: Mapping[int, int]) -> Dict[int, int]:
     """Bring the plant into ``goal``; returns what was read back by address.
 
@@ -69,6 +76,8 @@ def enter(guard: Guard, goal: Target, holding: Mapping[int, int]) -> Dict[int, i
         except DeviceException:  # firmware before SPC113 takes a cap only in the mode in which it acts
             late.append((address, raw))
     put(MODE, goal.mode)
+    if goal.mode == NEUTRAL:
+        late.clear()  # where a cap is refused in neutral mode it does not act there either
     for address, raw in late:
         put(address, raw, always=True)
     return {address: now[address] for address in planned(goal)}

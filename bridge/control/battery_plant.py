@@ -117,8 +117,8 @@ def _charge(command: Command, standing: Standing, site: Site) -> Target:
     assert command.power_w is not None
     if standing.soc_pct is not None and standing.soc_pct >= 100.0:
         raise Refused("battery charge: the battery is full")
-    asked_w = _within("charge", command.power_w, site.max_charge_w, standing.rated_charge_w)
     notes: List[str] = []
+    asked_w = _within("charge", command.power_w, site.max_charge_w, standing.rated_charge_w, notes)
     power_w = _available(asked_w, standing.available_charge_w, notes)
     power_w = min(power_w, charge_room_w(standing.grid_w, standing.battery_w, import_limit_w(command, site), notes))
     mode = CHARGE_PV
@@ -138,7 +138,7 @@ def _discharge(command: Command, standing: Standing, site: Site) -> Target:
     if asked_w is None:
         asked_w = min(watts for watts in (rated, site.max_discharge_w or None, 1e6) if watts)
     power_w = _available(
-        _within("discharge", asked_w, site.max_discharge_w, rated), standing.available_discharge_w, notes
+        _within("discharge", asked_w, site.max_discharge_w, rated, notes), standing.available_discharge_w, notes
     )
     mode = DISCHARGE_BATTERY
     if command.priority == "pv" or (not command.priority and standing.pv_w >= PV_COVERS * power_w):
@@ -149,12 +149,12 @@ def _discharge(command: Command, standing: Standing, site: Site) -> Target:
     return Target(mode, ((DISCHARGE_CAP, int(power_w)), *_export_cap(command, standing, site)), tuple(notes))
 
 
-def _within(what: str, asked_w: float, limit_w: float, rated_w: Optional[float]) -> float:
-    """Return the asked power within the site's limit and the rating; raises Refused above either."""
+def _within(what: str, asked_w: float, limit_w: float, rated_w: Optional[float], notes: List[str]) -> float:
+    """Return the asked power within the rating; raises Refused above the limit that the owner set."""
     if limit_w and asked_w > limit_w:
         raise Refused(f"battery {what}: {asked_w:.0f} W is above control.max_{what}_w = {limit_w:.0f} W")
     if rated_w and asked_w > rated_w * TOLERANCE:
-        raise Refused(f"battery {what}: {asked_w:.0f} W is above what the plant is rated for, {rated_w:.0f} W")
+        notes.append(f"the plant is rated for {rated_w:.0f} W")
     return min(asked_w, rated_w) if rated_w else asked_w
 
 
@@ -204,7 +204,12 @@ def _export_cap(command: Command, standing: Standing, site: Site) -> Tuple[Tuple
 
 
 def has_effect(command: Command, goal: Target, standing: Standing) -> bool:
-    """Say whether the power flow shows what was commanded (charging is positive)."""
+    """Say whether mode and power flow show what was commanded (charging is positive).
+
+    The flow alone could be the sun's doing: 30003 has to say that remote EMS rules.
+    """
+    if standing.native_mode != REMOTE_EMS:
+        return False
     caps = dict(goal.caps)
     if command.action == CHARGE:
         wanted = min(caps[CHARGE_CAP], standing.available_charge_w or caps[CHARGE_CAP])
@@ -215,9 +220,7 @@ def has_effect(command: Command, goal: Target, standing: Standing) -> bool:
         if goal.mode == DISCHARGE_PV:
             return standing.ac_w >= enough
         return standing.battery_w <= -enough
-    if command.action == IDLE:
-        return abs(standing.battery_w) <= IDLE_W
-    return standing.native_mode == REMOTE_EMS
+    return command.action != IDLE or abs(standing.battery_w) <= IDLE_W
 
 
 def same(address: int, one: Optional[int], other: Optional[int]) -> bool:

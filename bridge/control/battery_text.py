@@ -6,7 +6,7 @@ Pure. Unknown stays unknown; times are local.
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone, tzinfo
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence
 
 from bridge.control.battery import lasting
 
@@ -36,7 +36,8 @@ def status_lines(report: Mapping[str, Any], zone: Optional[tzinfo] = None) -> Li
     else:
         left = report.get("ends_in_s")
         lines.append(f"{report['text']}: {STATES.get(report['state'], report['state'])}, asked for by {report['who']}")
-        lines.append(f"  ends {clock_text(report['ends_at'], zone)}" + (f" (in {lasting(left)})" if left is not None else ""))
+        within = f" (in {lasting(left)})" if left is not None else ""
+        lines.append(f"  ends {clock_text(report['ends_at'], zone)}{within}")
         for name in ("effect", "reason", "error"):
             if report.get(name):
                 lines.append(f"  {name}: {report[name]}")
@@ -61,7 +62,8 @@ def history_lines(entries: Sequence[Mapping[str, Any]], zone: Optional[tzinfo] =
     for entry in entries:
         when = clock_text(entry.get("at"), zone)
         if entry.get("what") == "write":
-            lines.append(f"{when}  {entry['who']:<9} write {entry['register']} {entry['name']}: {entry['text']} ({entry['result']})")
+            what = f"write {entry['register']} {entry['name']}: {entry['text']} ({entry['result']})"
+            lines.append(f"{when}  {entry['who']:<9} {what}")
             continue
         lines.append(f"{when}  {entry.get('who', '?'):<9} {entry.get('what', '?')}: {entry.get('text', '')}")
         lines += [f"{'':<21}by hand: {one}" for one in entry.get("by_hand", ())]
@@ -74,8 +76,3 @@ def clock_text(seconds: Any, zone: Optional[tzinfo] = None) -> str:
         return "at an unknown time"
     moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds)
     return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def as_wish(do: str, who: str, **more: Any) -> Dict[str, Any]:
-    """Return what is sent to a running bridge."""
-    return {"do": do, "who": who, **more}

@@ -19,6 +19,7 @@ from bridge.control.installed import (
     SYSUSERS,
     TIMER,
     USER,
+    WATCH_TIMER,
     Record,
 )
 from bridge.link.host import Change, fingerprint
@@ -162,6 +163,8 @@ def plan_uninstall(machine: Machine, record: Record, remembered: Sequence[str], 
         # The timer is the owner's to enable; one that is not enabled is no reason to stop here.
         changes.append(_systemctl(machine, "stop the tariff timer", "disable", *now, TIMER, may_fail=True))
         changes.append(_systemctl(machine, "stop the service", "disable", *now, SERVICE))
+        changes.append(_systemctl(machine, "stop the watch over battery commands", "disable", *now, WATCH_TIMER,
+                                  may_fail=True))
     changed = [path for path, ours in record.files.items() if machine.files.get(path, ours) != ours]
     kept = [] if purge else changed
     notes += [f"{path} was changed since and stays; --purge removes it too" for path in kept]

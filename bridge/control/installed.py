@@ -17,6 +17,7 @@ STATE_DIR = "/var/lib/sigen-bridge"
 RECORD = "installed.json"
 UNIT_DIR = "/etc/systemd/system"
 SERVICE, TIMER = "sigen-bridge.service", "sigen-bridge-tariff.timer"
+WATCH_TIMER = "sigen-bridge-watch.timer"
 STEPS = "restart-steps.conf"
 STEPS_DIR = f"{UNIT_DIR}/{SERVICE}.d"
 LINK = "/usr/local/bin/sigen-bridge"
@@ -27,6 +28,8 @@ PLACES: Mapping[str, str] = {
     SERVICE:                        f"{UNIT_DIR}/{SERVICE}",
     "sigen-bridge-tariff.service":  f"{UNIT_DIR}/sigen-bridge-tariff.service",
     TIMER:                          f"{UNIT_DIR}/{TIMER}",
+    "sigen-bridge-watch.service":   f"{UNIT_DIR}/sigen-bridge-watch.service",
+    WATCH_TIMER:                    f"{UNIT_DIR}/{WATCH_TIMER}",
     STEPS:                          f"{STEPS_DIR}/{STEPS}",
 }
 SYSUSERS = PLACES["sysusers.d/sigen-bridge.conf"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.control.battery import Command, as_record, from_record
-from bridge.control.battery_plant import Standing, same
+from bridge.control.battery_plant import CAPS, MODE, REMOTE, Standing, same
 from bridge.errors import BridgeError, Refused
 from bridge.state import StateDir
 
@@ -18,6 +18,7 @@ LAST_FILE = "lease-last.json"
 SCHEDULE_FILE = "schedule.json"
 LOCK_FILE = "lease.lock"
 SCHEMA = 1
+COMMANDED = (REMOTE, MODE, *CAPS)  # what shows that somebody commands; firmware itself may change 40046
 ENTERING, HELD, RELEASING = "entering", "held", "releasing"
 
 
@@ -52,23 +53,26 @@ class Lease(NamedTuple):
 
     def strangers(self, holding: Mapping[int, int]) -> List[int]:
         """Return the addresses that hold a value which neither was there before nor is ours."""
+        return [at for at in COMMANDED if at in holding and not self._ours(at, holding[at], self.touched.get(at, ()))]
+
+    def changed(self, holding: Mapping[int, int], unsure: bool = False) -> List[int]:
+        """Return the addresses that no longer hold what was last read back, or what we left as it was.
+
+        ``unsure`` means that the answer to our last change of a floating cap was lost: it may be either.
+        """
+        wanted = {**self.snapshot, **self.expected}
         return [
-            address for address, known in self.touched.items()
-            if address in holding and not self._ours(address, holding[address], known)
+            at for at in COMMANDED
+            if at in holding and at in wanted and not same(at, holding[at], wanted[at])
+            and not (unsure and at in self.floating and holding[at] <= max(self.touched[at]))
         ]
 
-    def _ours(self, address: int, raw: int, known: Tuple[int, ...]) -> bool:
+    def _ours(self, address: int, raw: int, known: Sequence[int]) -> bool:
         if address in self.floating and raw <= max(known):
             return True
+        if not known and address not in self.snapshot:
+            return True  # this firmware did not have it then
         return any(same(address, raw, one) for one in (*known, self.snapshot.get(address)))
-
-    def changed(self, holding: Mapping[int, int]) -> List[int]:
-        """Return the addresses that no longer hold what was last read back."""
-        return [
-            at for at, raw in self.expected.items()
-            if at in holding and not same(at, holding[at], raw)
-            and not (at in self.floating and holding[at] <= max(self.touched[at]))
-        ]
 
     def overdue_s(self, mono: float, boot: str) -> Optional[float]:
         """Return how long the lease is over (negative: how long it still lasts); None after a reboot."""

@@ -31,6 +31,7 @@ class LeaseBook:
         self._lock: Optional[Lock] = None
         self.lease: Optional[Lease] = None
         self.unreadable = False
+        self.failed = False  # the command did not do what it was given for
 
     @property
     def boot(self) -> str:
@@ -79,7 +80,7 @@ class LeaseBook:
     def opened(self, lease: Lease) -> None:
         """Put a lease on disk before the first write; raises Refused when that cannot be done."""
         leases.save(self._state, lease)
-        self.lease = lease
+        self.lease, self.failed = lease, False
         self.journal.event(lease.who, "begin", said(lease.command), ends_at=round(lease.ends_at))
 
     def held(self, expected: Mapping[int, int]) -> None:
@@ -111,7 +112,7 @@ class LeaseBook:
         self.journal.event(lease.who, how, why, by_hand=by_hand)
         self._state.save(leases.LAST_FILE, {
             "how": how, "why": why, "command": said(lease.command), "at": self._clock.now(), "by_hand": by_hand,
-            "native_mode": lease.native_mode,
+            "native_mode": lease.native_mode, "failed": self.failed,
         }, durable=True)
         self._state.delete(leases.FILE)
         self.lease = None
@@ -128,6 +129,14 @@ class LeaseBook:
     def on_disk(self) -> Optional[Lease]:
         """Return the lease on disk, whoever holds it."""
         return leases.load(self._state)
+
+    def ending(self) -> bool:
+        """True while another process is giving the plant back, or its lease is over."""
+        found = leases.load(self._state)
+        if found is None:
+            return False
+        overdue_s = found.overdue_s(self._clock.monotonic(), self._boot)
+        return found.state == RELEASING or (overdue_s is not None and overdue_s >= 0)
 
     def holder(self) -> Optional[int]:
         """Return the process id of another process that holds the lock, or None."""

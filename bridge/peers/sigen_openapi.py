@@ -218,17 +218,21 @@ class OpenApi:
 
     def _ask(self, call: Call) -> Any:
         """Make a call with a token; a token that is refused is renewed once and the call repeated once."""
-        self._wire.check(call)
+        return self.ask_with(lambda token: call)
+
+    def ask_with(self, make: Callable[[str], Call]) -> Any:
+        """Make the call that ``make`` returns for a token, for requests that carry it in the body as well."""
+        self._wire.check(make(""))
         token = self._session.token()
         try:
-            return self._wire.exchange(call, token, self._session.secrets()).data
+            return self._wire.exchange(make(token), token, self._session.secrets()).data
         except TokenRejected:
             token = self._session.renew(token)
         try:
-            return self._wire.exchange(call, token, self._session.secrets(), again=True).data
+            return self._wire.exchange(make(token), token, self._session.secrets(), again=True).data
         except TokenRejected as error:
             raise ApiAuthError(
-                f"sigen {call.endpoint} at {self._wire.host}: refused with a new token as well; check that"
+                f"sigen {make(token).endpoint} at {self._wire.host}: refused with a new token as well; check that"
                 " the account may use the OpenAPI, and cloud.region",
                 error.kind, error.status,
             ) from None

@@ -66,6 +66,8 @@ class Conditions(NamedTuple):
     ev_w: int
     load_w: int
     grid_target_w: int = 0
+    off_grid: int = 0
+    meter: int = 1
 
 
 class Energy(NamedTuple):

@@ -24,6 +24,7 @@ class Orders(NamedTuple):
 
     mode: int = SELF_CONSUMPTION
     set_point_w: int = 0  # the inverter's AC power, in mode 0 alone
+    battery_w: Optional[int] = None  # what a VPP has the battery do, whatever the mode
     charge_w: Optional[int] = None
     discharge_w: Optional[int] = None
     pv_w: Optional[int] = None
@@ -73,7 +74,9 @@ def wanted_w(house: House, orders: Orders, now: Conditions, able: Battery) -> Tu
     pv_w = now.pv_w if orders.pv_w is None else min(now.pv_w, orders.pv_w)
     if mode in (CHARGE_GRID, DISCHARGE_BATTERY):
         pv_w = 0  # seen for hours in daylight
-    if mode == STANDBY:
+    if orders.battery_w is not None:
+        target = orders.battery_w
+    elif mode == STANDBY:
         target = 0
     elif mode in (CHARGE_GRID, CHARGE_PV):
         target = able.most_w
@@ -108,11 +111,13 @@ def flow(
     if ac_w < lowest and not able.below_floor:
         less = min(lowest - ac_w, max(0, battery_w))
         battery_w, ac_w = battery_w - less, ac_w + less
+    # Without a meter the plant sees its own output alone, and takes it for the load.
+    load_w = now.load_w if now.meter else ac_w + now.third_party_w
     return HomeState(
         pv_w=pv_w, third_party_pv_w=now.third_party_w, battery_w=battery_w,
         soc_permille=_permille(house, able), ev_w=now.ev_w, ac_power_w=ac_w,
         losses_w=pv_w - battery_w - now.ev_w - ac_w,
-        grid_w=now.load_w - now.third_party_w - ac_w, load_w=now.load_w,
+        grid_w=load_w - now.third_party_w - ac_w, load_w=load_w, meter=now.meter,
     )
 
 
@@ -129,19 +134,19 @@ def island(house: House, orders: Orders, now: Conditions, able: Battery) -> Home
     if short > 0:  # what cannot be carried is shed
         battery_w, load_w, ac_w = battery_w + short, load_w - short, ac_w - short
     if battery_w < able.least_w:
-        return idle(house, able, orders, Conditions(0, 0, 0, 0))
+        return idle(house, able, orders, Conditions(0, 0, 0, 0, off_grid=now.off_grid))
     return HomeState(
         pv_w, third_w, battery_w, _permille(house, able), 0, ac_w, pv_w - battery_w - ac_w, 0, load_w,
-        orders.off_grid, 1, orders.running,
+        orders.off_grid or now.off_grid, now.meter, orders.running,
     )
 
 
 def idle(house: House, able: Battery, orders: Orders, now: Conditions) -> HomeState:
     """Return the flow of a plant that does not run: the grid alone carries the house."""
-    grid_w = now.load_w - now.third_party_w
+    load_w = now.load_w if now.meter and not now.off_grid else now.third_party_w
     return HomeState(
-        0, now.third_party_w, 0, _permille(house, able), 0, 0, 0, grid_w, now.load_w,
-        orders.off_grid, 1, orders.running,
+        0, now.third_party_w, 0, _permille(house, able), 0, 0, 0, load_w - now.third_party_w, load_w,
+        orders.off_grid or now.off_grid, now.meter, orders.running,
     )
 
 

@@ -75,11 +75,11 @@ class DrivenHome:
                 self.begin(second)
             self._bounds, self._state = (charge_w, discharge_w), None
 
-    def restart(self, second: int) -> None:
-        """Start the inverter again: its battery comes up from rest."""
+    def restart(self, second: int, down_s: int) -> None:
+        """Start the inverter again: its battery rests for so long and comes up from there."""
         if self.driven:
             self.at(second)
-            self._since, self._from_w, self._state = second, 0, None
+            self._since, self._from_w, self._state = second + down_s, 0, None
 
     def at(self, second: int) -> HomeState:
         """Return the house at a second not before the last one asked for."""
@@ -88,9 +88,9 @@ class DrivenHome:
         while self._books.second < second:
             settled = self._books.second >= max(self._since + RAMP_S, self._paused_until)
             step_s = STEP_S if settled and second - self._books.second >= STEP_S else 1
-            self._books = _booked(self._books, self._now(), step_s, self._house)
+            self._books = _booked(self._books, self._now(self._books), step_s, self._house)
             self._state = None
-        return self._now()
+        return self._now(self._books)
 
     def energy(self, second: int) -> Tuple[Energy, Energy, Energy]:
         """Return the energies of today, of yesterday and of the lifetime."""
@@ -99,44 +99,36 @@ class DrivenHome:
         self.at(second)
         return self._books.day, self._books.day_before, self._books.total
 
-    def _now(self) -> HomeState:
+    def _now(self, books: Books) -> HomeState:
         if self._state is None:
-            self._state = self._flow()
+            self._state = self._flow(books)
         return self._state
 
-    def _flow(self) -> HomeState:
-        assert self._books is not None
-        house, orders, second = self._house, self._orders, self._books.second
-        now, able = self._home.conditions(second), self._able()
+    def _flow(self, books: Books) -> HomeState:
+        house, orders, second = self._house, self._orders, books.second
+        now, able = self._home.conditions(second), self._able(orders, books)
         if orders.running != RUNNING:
             return idle(house, able, orders, now)
-        if orders.off_grid:
+        if orders.off_grid or now.off_grid:
             return island(house, orders, now, able)
         pv_w, target_w = wanted_w(house, orders, now, able)
-        share = min(1.0, (second - self._since) / RAMP_S)
+        share = max(0.0, min(1.0, (second - self._since) / RAMP_S))
         battery_w = round(self._from_w + (target_w - self._from_w) * share)
         if second < self._paused_until and not able.below_floor:
             battery_w = 0
-        return flow(house, orders, now, able, pv_w, self._within(battery_w))
+        # While it ramps the battery may be beyond its new caps, never beyond what its charge allows.
+        free = self._able(orders._replace(charge_w=None, discharge_w=None), books)
+        battery_w = max(min(free.least_w, 0), min(free.most_w, battery_w))
+        return flow(house, orders, now, able, pv_w, battery_w)
 
-    def _able(self) -> Battery:
-        assert self._books is not None
-        return self._bounded(battery(self._house, self._orders, self._books.stored_wh))
-
-    def _bounded(self, able: Battery) -> Battery:
+    def _able(self, orders: Orders, books: Books) -> Battery:
+        able = battery(self._house, orders, books.stored_wh)
         charge_w, discharge_w = self._bounds
         if charge_w is not None:
             able = able._replace(most_w=min(able.most_w, charge_w))
         if discharge_w is not None:
             able = able._replace(least_w=max(able.least_w, -discharge_w))
-        return able
-
-    def _within(self, battery_w: int) -> int:
-        """Keep a ramping battery inside what its charge allows, whatever it was told before."""
-        assert self._books is not None
-        uncapped = self._orders._replace(charge_w=None, discharge_w=None)
-        free = self._bounded(battery(self._house, uncapped, self._books.stored_wh))
-        return max(min(free.least_w, 0), min(free.most_w, battery_w))
+        return able._replace(least_w=min(able.least_w, able.most_w))  # refilling is both, and bounded by one
 
 
 def _booked(books: Books, state: HomeState, step_s: int, house: House) -> Books:

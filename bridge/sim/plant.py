@@ -12,8 +12,8 @@ from typing import Any, Deque, Optional, Sequence, Type, Union
 from bridge.clock import Clock
 from bridge.errors import ConfigError
 from bridge.registers import encode, sigenergy, vendor_from
-from bridge.sim.home import HOUSE, House
-from bridge.sim.plant_control import Control, ControlView
+from bridge.sim.home import HOUSE, HomeState, House
+from bridge.sim.plant_control import MODE, Control, ControlView
 from bridge.sim.plant_faults import FaultBoard
 from bridge.sim.plant_image import AnyImage, PlantImage, ReplayImage, words_bytes
 from bridge.sim.plant_records import Counters, Request, Rules, Truth, Write
@@ -22,6 +22,8 @@ from bridge.sim.plant_scenarios import AnyHome, home_for
 from bridge.sim.plant_station import Station
 from bridge.sim.plant_tcp import TcpPort
 from bridge.sim.plant_world import EVENTS, AnyWorld, Memory, Recording, World
+
+RESTART_S = 2.0
 
 
 class PlantSim:
@@ -48,6 +50,8 @@ class PlantSim:
             raise ConfigError(f"unknown_unit {unknown_unit!r}: it is silent or exception11")
         self._clock = clock
         self._vendor = vendor_from(sigenergy)
+        if soc_pct is not None and not 0 <= soc_pct <= 100:
+            raise ConfigError(f"state of charge {soc_pct:g} %: it is 0 to 100")
         self._began = (clock.now(), clock.monotonic())
         self.home: Optional[AnyHome] = None
         self._world: Optional[World] = None
@@ -62,8 +66,7 @@ class PlantSim:
             control = Control(image, house, native_mode, level, spc)
             image.name_firmware(control.firmware)
             self.home = home_for(scenario, seed, house)
-            self._world = world = World(
-                image, self.home, house, control, board, self._vendor, self._second_of, soc_pct)
+            self._world = world = World(image, self.home, house, control, board, self._second_of, soc_pct)
             if memory is not None:
                 world.remember(memory)
         rules = Rules(unit, min_gap_ms, delay_s, strict_function, "silent" if serial else unknown_unit)
@@ -123,6 +126,13 @@ class PlantSim:
             return self._inside().control.view()
 
     @property
+    def state(self) -> HomeState:
+        """The power flow of this second; ``home.at`` says what it were if nobody had commanded."""
+        with self._station.lock:
+            self._station.refresh()
+            return self._inside().state(self._clock.monotonic())
+
+    @property
     def memory(self) -> Memory:
         """What the plant keeps without power: give it to another plant, and that one goes on."""
         with self._station.lock:
@@ -168,6 +178,10 @@ class PlantSim:
 
         The names and parameters are the rows of plant_faults.FAULTS. Raises ConfigError for others.
         """
+        if name in EVENTS:
+            inside = self._inside()
+            if name == "other_master" and "value" in params:
+                inside.words_for(params.get("address", MODE), params["value"])
         with self._station.lock:
             self._station.refresh()
             self._station.board.set(name, params, self._clock.monotonic())
@@ -175,7 +189,7 @@ class PlantSim:
                 self._station.renew()
         if name == "restart":
             self.clear("restart")
-            self.restart(**params)
+            self.restart(params.get("down_s", RESTART_S))
         if name == "refuse" and self._tcp:
             self._tcp.refuse()
         if name == "unplug":
@@ -193,9 +207,9 @@ class PlantSim:
         if self._rtu and name in (None, "unplug"):
             self._rtu.mend()
 
-    def restart(self, down_s: float = 2.0) -> None:
+    def restart(self, down_s: float = RESTART_S) -> None:
         """Restart the plant: connections end, nothing answers for so long, holding registers stay."""
-        self._station.restart()
+        self._station.restart(down_s)
         self.fault("refuse" if self._tcp else "silent", for_s=down_s)
 
     def _second_of(self, monotonic: float) -> int:

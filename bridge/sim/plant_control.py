@@ -14,7 +14,7 @@ from bridge.registers import Register
 from bridge.sim.home import House
 from bridge.sim.home_control import SELF_CONSUMPTION, V2G, Orders
 from bridge.sim.modbus_frames import ILLEGAL_ADDRESS, ILLEGAL_VALUE
-from bridge.sim.plant_image import PlantImage
+from bridge.sim.plant_image import WORDS, PlantImage
 
 START_STOP, SET_POINT, REMOTE, MODE = 40000, 40001, 40029, 40031
 BACKUP, FULL, FLOOR = 40046, 40047, 40048
@@ -86,9 +86,9 @@ class Control:
         self.acting: Dict[int, int] = {}
         self._image, self._house = image, house
         self._spc = FIRMWARES[level] if spc is None else spc
-        self._v2g = level == "2.9"
+        self._v2g = level == "2.9"  # mode 8
         self._stopped = False
-        self.obey(0, 1 << 16)
+        self.obey_all()
 
     @property
     def firmware(self) -> str:
@@ -104,6 +104,10 @@ class Control:
                     self.acting[at] = int.from_bytes(self._image.read(at, size), "big")
         if before == 1 and self.acting[REMOTE] == 0:
             self.native = 0  # not the mode it had before: self-consumption
+
+    def obey_all(self) -> None:
+        """Act on what stands in every register, as after a start."""
+        self.obey(0, WORDS)
 
     def start_stop(self, on: bool) -> None:
         """Start the plant, or stop it."""
@@ -139,8 +143,8 @@ class Control:
         if orders is None:
             orders = Orders(mode=self.acting[MODE] if self.remote else SELF_CONSUMPTION)
         caps: Dict[str, Any] = {cap.order: self.limit(cap) for cap in CAPS if self._acts(cap)}
-        if self.situation.vpp is not None:  # its own powers stand; the owner's caps bind it elsewhere
-            caps = {name: cap for name, cap in caps.items() if orders._asdict()[name] is None}
+        if self.situation.vpp is not None:  # it does as it likes, but at the grid the owner's caps stand
+            caps.update(charge_w=None, discharge_w=None, pv_w=None)
         return orders._replace(
             set_point_w=_signed(self.acting[SET_POINT]), floor_pct=self._pct(FLOOR, self._house.floor_pct),
             full_pct=self._pct(FULL, 100.0), backup_pct=self._pct(BACKUP, 0.0),

@@ -17,7 +17,7 @@ Params = Mapping[str, Any]
 
 
 class FaultKind(NamedTuple):
-    """One fault: on which line it exists, its parameters with defaults, what it does."""
+    """One fault: on which line it exists (or what it is about), its parameters with defaults, what it does."""
 
     name: str
     line: str
@@ -26,6 +26,8 @@ class FaultKind(NamedTuple):
 
 
 SPIKE_W = 2147482148  # -1500 W whose sign bit was lost; as u32 the true words are 4294965796
+# Which writes a fault meets: to one register (0: any), and the nth of these alone (0: each).
+ON_WRITE: Tuple[Tuple[str, Any], ...] = (("address", 0), ("n", 0))
 
 FAULTS = (
     FaultKind("refuse", "tcp", (), "nothing listens; open connections are reset"),
@@ -68,20 +70,20 @@ FAULTS = (
     FaultKind("inverted_grid", "values", (), "the grid's sign is inverted"),
     FaultKind("phase_turned", "values", (("phase", 1),), "the clamp of one grid phase is the wrong way round"),
     FaultKind("phase_shift", "values", (("w", 5000),), "grid phase A shows w more and phase B w less than is there"),
-    FaultKind("ack_ignored", "any", (("address", 0), ("keep", "new")), "writes are acknowledged and change nothing"),
-    FaultKind("write_exception", "any", (("address", 0), ("code", 4)), "an exception to writes"),
-    FaultKind("exception2_state", "any", (("address", 0),), "caps are refused for reasons of state"),
-    FaultKind("write_silent", "any", (("address", 0), ("executed", 1)), "writes get no answer, executed or not"),
-    FaultKind("slow_write", "any", (("address", 0), ("s", 1.0)), "the answer to a write takes s longer"),
-    FaultKind("crash_after_write", "tcp", (("n", 1), ("address", 0)), "the connection ends after the nth write"),
-    FaultKind("off_grid", "any", (("kind", 1), ("after_s", 0)), "the grid is away: 1 by itself, 2 by hand"),
-    FaultKind("not_running", "any", (("state", 2), ("after_s", 0)), "30051: 0 standby, 2 fault, 3 shutdown"),
-    FaultKind("vpp_takeover", "any", (
-        ("after_s", 0), ("remote", 0), ("mode", 6), ("w", 2000), ("returns", 1),
-    ), "a VPP holds the plant (30003 = 6) and writes 40029 and 40031; gives them back when it goes"),
-    FaultKind("other_master", "any", (("after_s", 0), ("address", 40031), ("value", 2)), "somebody writes a register"),
-    FaultKind("backup_reset", "any", (("pct", 0.0),), "40046 falls to pct when remote EMS is switched"),
-    FaultKind("restart", "any", (("down_s", 2.0),), "the plant restarts, and keeps its holding registers"),
+    FaultKind("ack_ignored", "any", (*ON_WRITE, ("keep", "new")), "writes are acknowledged and change nothing"),
+    FaultKind("write_exception", "any", (*ON_WRITE, ("code", 4)), "an exception to writes"),
+    FaultKind("exception2_state", "any", ON_WRITE, "caps are refused for reasons of state"),
+    FaultKind("write_silent", "any", (*ON_WRITE, ("executed", 1)), "writes get no answer, executed or not"),
+    FaultKind("slow_write", "any", (*ON_WRITE, ("s", 1.0)), "the answer to a write takes s longer"),
+    FaultKind("crash_after_write", "tcp", (*ON_WRITE, ("answer", 1)), "a write is executed and ends the connection"),
+    FaultKind("off_grid", "plant", (("kind", 1), ("after_s", 0)), "the grid is away: 1 by itself, 2 by hand"),
+    FaultKind("not_running", "plant", (("state", 2), ("after_s", 0)), "30051: 0 standby, 2 fault, 3 shutdown"),
+    FaultKind("vpp_takeover", "plant", (
+        ("after_s", 0), ("w", -2000), ("remote", 0), ("mode", 2), ("returns", 1), ("holds", 0),
+    ), "30003 = 6: a VPP moves the battery with w and writes 40029 and 40031; unless it holds, 40029 = 1 ends it"),
+    FaultKind("other_master", "plant", (("after_s", 0), ("address", 40031), ("value", 2)), "somebody writes it"),
+    FaultKind("backup_reset", "plant", (("pct", 0.0),), "40046 falls to pct when remote EMS is switched"),
+    FaultKind("restart", "plant", (("down_s", 2.0),), "the plant restarts, and keeps its holding registers"),
 )
 STANDING = (  # these meet the line, not single requests
     "refuse", "connection_limit", "idle_close", "one_in_flight", "min_gap", "echo", "foreign_master", "noise",
@@ -91,6 +93,7 @@ ON_WRITES = (
     "ack_ignored", "write_exception", "exception2_state", "write_silent", "slow_write", "crash_after_write",
 )
 
+CHOICES = (("keep", ("new", "old")),)
 CONTROLS = ("for_s", "count")  # any fault may end by itself
 TCP_FLAKES = ("silent", "busy", "reset", "close", "truncate", "garbage", "wrong_transaction", "stale_reply")
 RTU_FLAKES = ("silent", "busy", "crc", "truncate", "garbage")
@@ -112,7 +115,7 @@ class FaultBoard:
 
     def __init__(self, line: str, seed: int) -> None:
         self._line = line
-        self._kinds = {kind.name: kind for kind in FAULTS if kind.line in (line, "any", "values")}
+        self._kinds = {kind.name: kind for kind in FAULTS if kind.line in (line, "any", "values", "plant")}
         self._active: Dict[str, _Active] = {}
         self._random = Random(seed)
 
@@ -127,6 +130,9 @@ class FaultBoard:
             unknown.append("count")
         if unknown:
             raise ConfigError(f"fault {name} has no parameter {', '.join(unknown)}")
+        for key, allowed in CHOICES:
+            if key in params and params[key] not in allowed:
+                raise ConfigError(f"fault {name}: {key} is {' or '.join(allowed)}, not {params[key]!r}")
         self._active[name] = _Active({**dict(kind.defaults), **params}, now)
 
     def clear(self, name: Optional[str] = None) -> Tuple[str, ...]:
@@ -151,6 +157,11 @@ class FaultBoard:
         params = self.get(name, now)
         return params if params is not None and now >= self._active[name].begins else None
 
+    def peek(self, name: str) -> Optional[Params]:
+        """Return a fault's parameters if nobody has seen it end."""
+        active = self._active.get(name)
+        return None if active is None else active.params
+
     def edges(self, names: Sequence[str], after: float, now: float) -> List[float]:
         """Return when these faults began or ended, later than ``after`` and before ``now``, in order."""
         there = [self._active[name] for name in names if name in self._active]
@@ -172,9 +183,9 @@ class FaultBoard:
                 continue
             active = self._active[kind.name]
             active.met += 1
-            if active.met < params.get("n", 0):
-                continue
-            if "n" in params:
+            if kind.name in ON_WRITES and params["n"]:
+                if active.met < params["n"]:
+                    continue
                 active.left = 1
             if active.left is not None:
                 active.left -= 1

@@ -51,7 +51,7 @@ class Counters:
     def __init__(self) -> None:
         self.requests = 0
         self.write_requests = 0  # executed or not
-        self.writes = 0  # acknowledged as executed
+        self.writes = 0  # executed, or acknowledged as if
         self.writes_refused = 0
         self.connections = 0
         self.open_connections = 0

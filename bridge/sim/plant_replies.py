@@ -34,6 +34,9 @@ def react(
     """Return what the line does; ``previous`` is the PDU answered before this one, if any."""
     if "write_silent" in met:
         return NOTHING
+    crash = met.get("crash_after_write")
+    if crash is not None and not crash["answer"]:
+        return Reaction(then="close")
     for then in ("reset", "close"):
         if then in met:
             return Reaction(then=then)
@@ -52,7 +55,7 @@ def react(
         gap_s = met["dribble"]["s"]
         drops = tuple((wait_s if index == 0 else gap_s, raw[index:index + 1]) for index in range(len(raw)))
         return Reaction(drops, late_s=late_s)
-    return Reaction(((wait_s, raw),), "close" if "crash_after_write" in met else "keep", late_s)
+    return Reaction(((wait_s, raw),), "keep" if crash is None else "close", late_s)
 
 
 def _distorted(reply: Frame, previous: bytes, met: Mapping[str, Params]) -> Frame:

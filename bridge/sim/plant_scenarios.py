@@ -41,7 +41,10 @@ class StillHome(NamedTuple):
     def conditions(self, seconds: float) -> Conditions:
         """Return the sun and the demand that belong to the state."""
         state = self.state
-        return Conditions(state.pv_w, state.third_party_pv_w, state.ev_w, state.load_w)
+        return Conditions(
+            state.pv_w, state.third_party_pv_w, state.ev_w, state.load_w,
+            off_grid=state.off_grid, meter=state.meter,
+        )
 
     def energy(self, seconds: float) -> Tuple[Energy, Energy, Energy]:
         """Return the energies of today, of yesterday and of the lifetime, whatever the time."""

@@ -99,11 +99,11 @@ class Station:
             self._second = None
             self.refresh()
 
-    def restart(self) -> None:
+    def restart(self, down_s: float) -> None:
         """Start the plant again; its holding registers stay."""
         with self.lock:
             self.refresh()
-            self._world.restart(self._clock.monotonic())
+            self._world.restart(self._clock.monotonic(), down_s)
             self.renew()
 
     def put(self, address: int, words: bytes) -> None:

@@ -10,13 +10,13 @@ import struct
 from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 from bridge.errors import ConfigError
-from bridge.registers import Register, Vendor, encode
-from bridge.sim.home import House
+from bridge.registers import Register
+from bridge.sim.home import HomeState, House
 from bridge.sim.home_control import Orders
 from bridge.sim.home_driven import DrivenHome
 from bridge.sim.plant_control import BACKUP, INVERTER_START_STOP, MODE, REMOTE, START_STOP, Control, Situation
 from bridge.sim.plant_faults import FaultBoard
-from bridge.sim.plant_image import PlantImage, ReplayImage, words_bytes
+from bridge.sim.plant_image import PlantImage, ReplayImage
 from bridge.sim.plant_scenarios import AnyHome
 
 HOLDING = 40000
@@ -26,10 +26,9 @@ EVENTS = ("off_grid", "not_running", "vpp_takeover", "other_master")
 
 
 class Memory(NamedTuple):
-    """What a plant keeps without power: holding registers, what acts of them, native mode, charge."""
+    """What a plant keeps without power: holding registers, native mode, charge if it was commanded."""
 
     holding: bytes
-    acting: Tuple[Tuple[int, int], ...]
     native_mode: int
     stored_wh: Optional[float]
 
@@ -53,7 +52,7 @@ class Recording:
     def pinned(self, now: float) -> None:
         """Do nothing: a recording has no battery."""
 
-    def restart(self, now: float) -> None:
+    def restart(self, now: float, down_s: float) -> None:
         """Do nothing: a recording is the same after as before."""
 
     def objection(self, row: Register, raw: int) -> Optional[int]:
@@ -66,9 +65,9 @@ class World:
 
     def __init__(
         self, image: PlantImage, home: AnyHome, house: House, control: Control, board: FaultBoard,
-        vendor: Vendor, second_of: Callable[[float], int], soc_pct: Optional[float] = None,
+        second_of: Callable[[float], int], soc_pct: Optional[float] = None,
     ) -> None:
-        self.control, self._board, self._vendor = control, board, vendor
+        self.control, self._board = control, board
         self._image, self.second_of = image, second_of
         self.objection = control.objection
         self._house, self._driven = house, DrivenHome(home, house, control.orders())
@@ -95,11 +94,17 @@ class World:
             self._counted = second
             self._image.count(*self._driven.energy(second))
 
+    def state(self, now: float) -> HomeState:
+        """Return the power flow of this second, as it stands in the registers."""
+        return self._driven.at(self.second_of(now))
+
     def wrote(self, address: int, words: bytes, now: float) -> None:
         """Act on registers that were written."""
         if address in (START_STOP, INVERTER_START_STOP):
             self.control.start_stop(any(words))
         remote = self.control.remote
+        if address <= REMOTE < address + len(words) // 2 and words[2 * (REMOTE - address) + 1]:
+            self._evict()
         self.control.obey(address, len(words) // 2)
         reset = self._board.get("backup_reset", now)
         if reset is not None and remote != self.control.remote:
@@ -112,21 +117,23 @@ class World:
         charge_w, discharge_w = (None if words is None else struct.unpack(">I", words)[0] for words in bounds)
         self._driven.bound(charge_w, discharge_w, self.second_of(now))
 
-    def restart(self, now: float) -> None:
-        """Start again with what is kept without power."""
-        self._driven.restart(self.second_of(now))
+    def restart(self, now: float, down_s: float) -> None:
+        """Start again with what is kept without power, and act on all of it."""
+        self.control.obey_all()
+        self._order(now)
+        self._driven.restart(self.second_of(now), round(down_s))
 
     def memory(self) -> Memory:
         """Return what the plant keeps without power."""
         holding = bytes(self._image.data[2 * HOLDING:])
-        return Memory(holding, tuple(self.control.acting.items()), self.control.native, self._driven.stored_wh)
+        return Memory(holding, self.control.native, self._driven.stored_wh)
 
     def remember(self, memory: Memory) -> None:
         """Be the plant that kept this; before the first tick only."""
         if self._seen is not None:
             raise ConfigError("a plant that runs cannot remember another's registers")
         self._image.write(HOLDING, memory.holding)
-        self.control.acting.update(memory.acting)
+        self.control.obey_all()
         self.control.native = memory.native_mode
         self._start_wh = memory.stored_wh
 
@@ -149,16 +156,33 @@ class World:
         off_grid, stopped = self._board.due("off_grid", now), self._board.due("not_running", now)
         self.control.situation = Situation(
             off_grid=off_grid["kind"] if off_grid else 0, running=stopped["state"] if stopped else 1,
-            vpp=None if vpp is None else Orders(vpp["mode"], charge_w=vpp["w"], discharge_w=vpp["w"]),
+            vpp=None if vpp is None else Orders(battery_w=vpp["w"]),
         )
         self._order(now)
 
+    def _evict(self) -> None:
+        """Let a VPP go whose plant somebody takes: users saw the plant leave an event for 40029 = 1."""
+        vpp = self._board.peek("vpp_takeover")
+        if self._taken is not None and vpp is not None and not vpp["holds"]:
+            self._board.clear("vpp_takeover")
+            self._taken = None
+            self.control.situation = self.control.situation._replace(vpp=None)
+
     def _put(self, address: int, number: int) -> None:
         """Write a register as another master of this plant does."""
-        row = self._vendor.at(address)
-        words = words_bytes([number] if row is None else encode(row, number / row.gain))
+        words = self.words_for(address, number)
         self._image.write(address, words)
         self.control.obey(address, len(words) // 2)
+
+    def words_for(self, address: int, number: int) -> bytes:
+        """Return a raw number as the words of a holding register. Raises ConfigError if it is none."""
+        row = self._image.writable_by(address)
+        if row is None:
+            raise ConfigError(f"other_master: nobody can write {address} on this plant")
+        try:
+            return int(number).to_bytes(2 * row.count, "big", signed=number < 0)
+        except OverflowError:
+            raise ConfigError(f"other_master: {number} does not fit into {address}") from None
 
     def _order(self, now: float) -> None:
         if self.control.remote and not self._driven.driven:

@@ -38,6 +38,17 @@ def command(wire, mode):
     assert wire.ask(write_one(MODE, mode)) == write_one(MODE, mode)
 
 
+def reconnected(plant):
+    """Return a wire to a plant that has just restarted."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return Wire(plant.port)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
 def outcomes(plant):
     return [write.outcome for write in plant.writes]
 
@@ -53,7 +64,13 @@ def test_ack_ignored_shows_the_new_value_and_does_nothing(plant, wire, clock):
     assert register(wire, 30003) == 0
     assert power(wire, 30037) == before
     assert not plant.control.remote
+    plant.restart(0)
+    assert plant.control.remote  # a start acts on what the registers show
+    wire = reconnected(plant)
+    wire.ask(write_one(REMOTE, 0))
+    assert plant.control.remote
     plant.clear()
+    wire.ask(write_one(REMOTE, 0))
     command(wire, 4)
     clock.advance(5)
     assert register(wire, 30003) == 7
@@ -64,6 +81,8 @@ def test_ack_ignored_may_keep_the_old_value(plant, wire):
     plant.fault("ack_ignored", keep="old")
     command(wire, 4)
     assert (register(wire, REMOTE), register(wire, MODE), register(wire, 30003)) == (0, 2, 0)
+    plant.restart(0)
+    assert not plant.control.remote
     assert outcomes(plant) == ["ok + ack_ignored"] * 2
 
 
@@ -92,12 +111,21 @@ def test_write_exception_may_end_after_so_many_writes_whatever_is_read_between(p
     assert [wire.ask(write_one(REMOTE, 1))[0] for _ in range(3)] == [0x86, 0x86, 0x06]
 
 
+def test_write_exception_may_meet_the_nth_write_alone(plant, wire):
+    plant.fault("write_exception", n=3)
+    assert [wire.ask(write_one(REMOTE, 1))[0] for _ in range(5)] == [0x06, 0x06, 0x86, 0x06, 0x06]
+
+
 def test_exception2_state_refuses_caps_and_nothing_else(plant, wire):
     plant.fault("exception2_state")
     command(wire, 4)
     assert wire.ask(write_two(CHARGE, 1000)) == b"\x90\x02"
     assert wire.ask(write_two(EXPORT, 1000)) == b"\x90\x02"
     assert wire.ask(write_one(BACKUP, 100)) == write_one(BACKUP, 100)
+    plant.fault("exception2_state", address=MODE)
+    assert wire.ask(write_one(MODE, 2)) == REFUSED_2
+    wire.ask(write_two(CHARGE, 1000))
+    assert words(wire.ask(read_pdu(CHARGE, 2))) == [0, 1000]
 
 
 def test_write_silent_executes_and_says_nothing(plant, wire):
@@ -141,6 +169,15 @@ def test_crash_after_write_ends_the_connection_after_the_nth(plant, n):
         assert wire.ask(write_one(MODE, 2)) == write_one(MODE, 2)
 
 
+def test_crash_after_write_may_leave_the_answer_unsaid(plant):
+    plant.fault("crash_after_write", answer=0)
+    with Wire(plant.port) as wire:
+        wire.send(write_one(REMOTE, 1))
+        assert wire.receive() == b""
+    with Wire(plant.port) as wire:
+        assert register(wire, REMOTE) == 1
+
+
 # --- what comes from outside ---
 
 @pytest.mark.parametrize("kind", [1, 2])
@@ -155,6 +192,20 @@ def test_off_grid_plant_says_so_and_lives_on_sun_and_battery(plant, wire, clock,
     clock.advance(10)
     assert register(wire, 30009) == 0
     assert power(wire, 30037) == 4200
+
+
+def test_off_grid_plant_with_a_full_battery_takes_less_sun(clock):
+    with PlantSim(clock, scenario="steady", soc_pct=100) as plant, Wire(plant.port) as wire:
+        plant.fault("off_grid")
+        assert power(wire, 30037) == 0
+        assert 1200 < power(wire, 30035) < 1400
+        assert power(wire, 30284) == 1200
+
+
+def test_off_grid_plant_with_an_empty_battery_goes_dark_at_night(clock):
+    with PlantSim(clock, scenario="night", soc_pct=5) as plant, Wire(plant.port) as wire:
+        plant.fault("off_grid")
+        assert [power(wire, at) for at in (30035, 30037, 30031, 30005, 30284)] == [0] * 5
 
 
 def test_off_grid_ends_by_itself_at_its_own_second(plant, wire, clock):
@@ -178,11 +229,12 @@ def test_not_running_plant_moves_no_power(plant, wire, clock):
 
 def test_vpp_takeover_takes_remote_ems_and_gives_it_back(plant, wire, clock):
     command(wire, 4)
-    plant.fault("vpp_takeover", after_s=60, mode=6, w=1500)
+    wire.ask(write_two(DISCHARGE, 1000))  # the owner's cap is none of its business
+    plant.fault("vpp_takeover", after_s=60, w=-1500, holds=1)
     clock.advance(59)
     assert (register(wire, 30003), power(wire, 30037)) == (7, 4200)
     clock.advance(11)
-    assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (6, 0, 6)
+    assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (6, 0, 2)
     assert power(wire, 30037) == -1500
     command(wire, 4)  # it does not let go because somebody writes
     clock.advance(10)
@@ -191,7 +243,7 @@ def test_vpp_takeover_takes_remote_ems_and_gives_it_back(plant, wire, clock):
     clock.advance(10)
     assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (7, 1, 4)
     assert power(wire, 30037) == 4200
-    assert [write.function for write in plant.writes] == [6] * 4  # its own writes are not in our log
+    assert [write.function for write in plant.writes] == [6, 6, 16, 6, 6]  # its own writes are not in our log
 
 
 def test_vpp_takeover_may_leave_the_registers_as_they_are(plant, wire, clock):
@@ -200,7 +252,19 @@ def test_vpp_takeover_may_leave_the_registers_as_they_are(plant, wire, clock):
     clock.advance(1)
     plant.clear()
     clock.advance(1)
-    assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (0, 0, 6)
+    assert (register(wire, 30003), register(wire, REMOTE), register(wire, MODE)) == (0, 0, 2)
+
+
+def test_vpp_takeover_ends_when_somebody_takes_the_plant_in_the_middle(plant, wire, clock):
+    command(wire, 6)
+    plant.fault("vpp_takeover", w=1000)
+    clock.advance(10)
+    assert (register(wire, 30003), power(wire, 30037)) == (6, 1000)
+    wire.ask(write_one(REMOTE, 1))
+    clock.advance(10)
+    assert (register(wire, 30003), register(wire, MODE), power(wire, 30037)) == (7, 2, 1684)  # not mode 6
+    plant.clear()
+    assert (register(wire, 30003), register(wire, MODE)) == (7, 2)
 
 
 @pytest.mark.parametrize(("address", "number", "shown"), [
@@ -249,16 +313,10 @@ def test_restart_ends_connections_and_keeps_the_registers(plant, wire, clock):
     plant.fault("restart", down_s=30)
     with pytest.raises(OSError):
         Wire(plant.port)
-    clock.advance(31)
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            again = Wire(plant.port)
-            break
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    with again:
+    clock.advance(29)
+    assert plant.state.battery_w == 0
+    clock.advance(6)
+    with reconnected(plant) as again:
         assert (register(again, REMOTE), register(again, MODE), register(again, 30003)) == (1, 4, 7)
         assert words(again.ask(read_pdu(CHARGE, 2))) == [0, 2000]
         assert power(again, 30037) == 2000

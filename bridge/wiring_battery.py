@@ -1,0 +1,190 @@
+"""The ways a battery command takes from the command line: a running bridge, a link of our own, the cloud.
+
+Never prints, and never opens a second connection to a plant that a running bridge serves.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import datetime, timedelta
+from typing import Any, Dict, List, Optional, Tuple
+
+from bridge.clock import Clock
+from bridge.config import Settings
+from bridge.control import battery_cloud
+from bridge.control.battery import Command
+from bridge.control.battery_desk import Desk
+from bridge.control.schedule import moment
+from bridge.errors import EXIT_PLANT, EXIT_REFUSED, BridgeError, ConfigError, LinkError, PeerError, RateLimited, Refused
+from bridge.link.bridge_http import get_json, post_json, somebody_listens
+from bridge.settings import duration
+from bridge.wiring import serial_line, tcp_link, vendor
+from bridge.wiring_control import ANSWER_S, desk
+
+LOOK_S = 0.5
+REPLY_S = 2.0  # the bridge answers from memory
+GONE_S = 30  # how long another process may take to give the battery back
+CLOUD_EFFECT_S = 45.0  # what the cloud takes to pass a command on, and the battery to follow
+ERROR_OF_EXIT = {2: ConfigError, EXIT_PLANT: LinkError, 7: RateLimited, EXIT_REFUSED: Refused}
+Where = Tuple[Any, int]
+
+
+def running_bridge(settings: Settings) -> str:
+    """Return the address of a bridge that polls the plant of the settings, or ''."""
+    listen = settings["status.listen"]
+    if listen == "off" or not somebody_listens(listen, LOOK_S):
+        return ""
+    try:
+        peer = get_json(listen, "/healthz", REPLY_S, settings["status.token"]).get("peer")
+    except (LinkError, PeerError):
+        return ""
+    named = settings["modbus.host"] or settings["modbus.serial"]
+    ours = settings["modbus.serial"] or f"{settings['modbus.host']}:{settings['modbus.port']}"
+    return listen if peer == ours or not named else ""
+
+
+def report_of(settings: Settings, address: str) -> Dict[str, Any]:
+    """Return how the running bridge's battery command stands; raises Refused when it takes none."""
+    try:
+        return get_json(address, "/v1/battery", REPLY_S, settings["status.token"])
+    except PeerError as error:
+        if "404" in str(error):
+            return {"state": "none", "text": "the running bridge only reads", "enabled": False, "last": None}
+        raise
+
+
+def ask_bridge(settings: Settings, address: str, do: str, **more: Any) -> Dict[str, Any]:
+    """Have the running bridge do something; raises what it says, as the error it was there."""
+    try:
+        wish = {"do": do, "who": "cli", **more}
+        status, answer = post_json(address, "/v1/battery", wish, ANSWER_S + 5, settings["status.token"])
+    except PeerError as error:
+        if "404" in str(error):
+            raise Refused(
+                f"{address}: the running bridge only reads; set control.enabled = yes in its settings and restart it"
+            ) from error
+        raise Refused(str(error)) from error
+    if status == 200:
+        return answer
+    kind = ERROR_OF_EXIT.get(answer.get("exit", 1), PeerError)
+    raise kind(str(answer.get("error") or f"{address}: status {status}"))
+
+
+def own_link(settings: Settings, clock: Clock) -> Where:
+    """Return a link of our own and the plant's unit on it."""
+    plant = vendor(settings)
+    if settings["modbus.serial"]:
+        link, unit, _ = serial_line(settings, clock, plant).find()
+        return link, unit
+    return tcp_link(settings, clock), settings["modbus.unit"] if settings.is_set("modbus.unit") else plant.unit_tcp
+
+
+def ask_plant(settings: Settings, clock: Clock, do: str, **more: Any) -> Dict[str, Any]:
+    """Do something once over a link of our own."""
+    counter, (link, unit) = desk(settings, clock), own_link(settings, clock)
+    try:
+        return counter.serve(link, unit, {"do": do, **more}, "cli")
+    finally:
+        link.close()
+
+
+def free_plant(settings: Settings, clock: Clock) -> List[str]:
+    """Lead the plant out of a remote EMS that a dead controller left; returns what was done in words."""
+    counter, (link, unit) = desk(settings, clock), own_link(settings, clock)
+    try:
+        return counter.free(link, unit, "cli")
+    finally:
+        link.close()
+
+
+def end_other(counter: Desk, holder: int, clock: Clock) -> Dict[str, Any]:
+    """Ask the process that holds a command in the foreground to end; it gives the battery back on its way out."""
+    try:
+        os.kill(holder, signal.SIGTERM)
+    except OSError as error:
+        raise Refused(
+            f"battery release: process {holder} holds the command and cannot be asked to end ({error.strerror})"
+        ) from error
+    for _ in range(GONE_S):
+        if counter.keeper.book.on_disk() is None or clock.wait(1.0):
+            break
+    return counter.report()
+
+
+def give_back(settings: Settings, clock: Clock) -> Dict[str, Any]:
+    """Give the battery back for a process that is gone, or hangs after its lease is over; returns the report."""
+    counter = desk(settings, clock)
+    book = counter.keeper.book
+    if book.on_disk() is None:
+        return counter.report()
+    counter.keeper.rules.check()
+    where: Optional[Where] = None
+    try:
+        for _ in range(GONE_S):
+            book.look()
+            if book.lease is not None:
+                where = where or own_link(settings, clock)
+                counter.tick(where)
+            if book.on_disk() is None or clock.wait(1.0):
+                break
+            if book.lease is None and not book.ending():
+                break  # its holder is alive and it is not over
+    finally:
+        if where is not None:
+            where[0].close()
+    return counter.report()
+
+
+def seconds_asked(lasting: Optional[str], until: Optional[str], settings: Settings, clock: Clock) -> float:
+    """Return how long a command is to last: ``--for``, ``--until`` (time of day or ISO time), or the default."""
+    if lasting is not None:
+        try:
+            return duration(lasting)
+        except ValueError as error:
+            raise ConfigError(f"battery --for: {error}") from None
+    if until is None:
+        return 60.0 * float(settings["control.lease_minutes"])
+    if not clock.synced():
+        raise Refused("battery --until: this machine's clock is not set yet")
+    now = clock.now()
+    if len(until) > len("23:59"):
+        return moment(until, None) - now
+    today = datetime.fromtimestamp(now)
+    ends = (moment(f"{day:%Y-%m-%d}T{until.zfill(5)}", None) for day in (today, today + timedelta(days=1)))
+    return next(end for end in ends if end > now) - now
+
+
+def send_by_cloud(settings: Settings, clock: Clock, command: Command, via: str, dry_run: bool) -> Dict[str, Any]:
+    """Send a command to the cloud and look whether the plant follows; ``confirmed`` is None when that is unknown.
+
+    A command at the cloud ends by its own duration. Raises Refused in a mode in which it would be ignored.
+    """
+    from bridge.peers.sigen_commands import send_commands, shown_request
+    from bridge.wiring_cloud import openapi
+
+    batch = battery_cloud.batch([command], settings["cloud.system_id"], clock.now())
+    if dry_run:
+        request = shown_request(batch, settings["cloud.system_id"], settings["cloud.base_url"] or "https://(region)")
+        return {"via": via, "method": request.method, "url": request.url, "body": request.body}
+    desk(settings, clock).keeper.rules.check()
+    if not clock.synced():
+        raise Refused("battery: this machine's clock is not set yet; no clock, no command")
+    api = openapi(settings, clock)
+    journal = desk(settings, clock).keeper.book.journal
+    try:
+        mode = api.mode()
+        why = battery_cloud.mode_hindrance(mode.number, mode.label)
+        if why:
+            raise Refused(f"battery: {why}")
+        send_commands(api, batch, settings["cloud.system_id"])
+        journal.event("cli", "cloud", f"{batch[0]['activeMode']} by {via}", body=batch[0])
+        clock.wait(CLOUD_EFFECT_S)
+        try:
+            seen: Optional[bool] = battery_cloud.confirmed(command, api.energy_flow().battery_charge_kw)
+        except BridgeError:
+            seen = None
+    finally:
+        api.close()
+    journal.event("cli", "effect", {True: "seen", False: "not seen", None: "not known"}[seen])
+    return {"via": via, "taken": True, "confirmed": seen, "commands": batch}
