@@ -139,19 +139,29 @@ def period(at: float, by: int, tz: Any) -> Tuple[float, float]:
 def parse_prices(content: Any) -> Tuple[Price, ...]:
     """Return the prices of a JSON list, or of the list under "prices": start and end, buy_c_kwh or null.
 
-    Times are unix seconds or ISO 8601 with an offset. Raises ValueError.
+    What ``amber prices --json`` prints will do as well. Times are unix seconds or ISO 8601 with an offset.
+    Raises ValueError.
     """
-    rows = content.get("prices") if isinstance(content, dict) else content
+    rows = content
+    if isinstance(content, dict):
+        rows = content.get("prices") if "prices" in content else _bought(content.get("rows"))
     if not isinstance(rows, list):
         raise ValueError("there is no list of prices")
     found = []
     for row in rows:
         if not isinstance(row, dict) or "start" not in row or "end" not in row:
             raise ValueError("a price has start, end and buy_c_kwh")
-        cents = row.get("buy_c_kwh")
+        cents = row.get("buy_c_kwh", row.get("per_kwh"))
         known = cents if isinstance(cents, (int, float)) and not isinstance(cents, bool) else None
         found.append(Price(_unix(row["start"]), _unix(row["end"]), known))
     return tuple(found)
+
+
+def _bought(rows: Any) -> Any:
+    """Return the rows of what the house buys in general, without controlled loads and feed-in."""
+    if not isinstance(rows, list):
+        return None
+    return [row for row in rows if not isinstance(row, dict) or row.get("channel") == "general"]
 
 
 def _unix(told: Any) -> float:

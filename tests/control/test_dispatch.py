@@ -245,6 +245,9 @@ def test_a_missing_price_is_neither_cheap_nor_zero():
 def test_prices_are_read_as_numbers_or_iso_times_with_an_offset():
     row = {"start": "2026-11-29T10:00:00+10:00", "end": "2026-11-29T00:30:00Z", "buy_c_kwh": None}
     assert parse_prices({"prices": [row]}) == (Price(SUNDAY, SUNDAY + 1800, None),)
+    amber = {"start": SUNDAY, "end": SUNDAY + 1800, "channel": "general", "per_kwh": -2.5}
+    told = parse_prices({"rows": [amber, {**amber, "channel": "feedIn", "per_kwh": 9.0}], "live": []})
+    assert told == (Price(SUNDAY, SUNDAY + 1800, -2.5),)
     for wrong in ({}, [3], [{"start": 1}], [{**row, "start": "2026-11-29T10:00:00"}]):
         with pytest.raises(ValueError):
             parse_prices(wrong)
