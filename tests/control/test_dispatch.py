@@ -173,6 +173,25 @@ def test_how_long_data_are_good_for_what(plant, fresh):
     assert freshness(plant, config(), Now(1000.0, SUNDAY)) == fresh
 
 
+@pytest.mark.parametrize("plant, started", [
+    (Plant(1000.0, load_w=500), True), (Plant(980.0, load_w=500), False), (Plant(900.0, load_w=500), False),
+    (None, False), (Plant(700.0, remote=True, load_w=500), True),
+])
+def test_old_data_start_nothing_and_cloud_data_start_windows(plant, started):
+    outcome = step(config(), State(), 1000.0, plant, {"boiler": Relay(False, 1000.0)})
+    assert act(outcome) == ({"boiler": "on"} if started else {})
+
+
+def test_cloud_data_start_nothing_by_the_sun_and_shed_nothing():
+    book = config("[rules]\nlimit_w=3000\n[boiler]\ndevice=a\npower_w=1000\nneeds_surplus_w=1200\nmin_on=0s\n"
+                  "[lamp]\ndevice=b\npower_w=100")
+    state, plant = State(), Plant(900.0, remote=True, load_w=9000.0, grid_w=-5000.0)
+    for mono in range(1000, 1200):
+        outcome = step(book, state, float(mono), plant, {"boiler": Relay(False, mono), "lamp": on(float(mono))})
+        state = outcome.state
+        assert act(outcome) == {}
+
+
 def test_a_limit_without_a_known_load_starts_nothing():
     outcome = step(config(), State(), 1000.0, Plant(1000.0, load_w=None), {"boiler": Relay(False, 1000.0)})
     assert act(outcome) == {}
