@@ -14,6 +14,7 @@ from bridge.config import Settings, supervisor
 from bridge.errors import ConfigError, RateLimited
 from bridge.link.modbus import ModbusLink, make_link
 from bridge.link.notify import Notifier
+from bridge.link.spacing import spaced
 from bridge.registers import Vendor, vendor_from
 from bridge.registers.plan import TCP_COST, Cost, rtu_cost
 from bridge.wiring_state import durable_dir
@@ -74,6 +75,11 @@ def _pymodbus(*args: Any) -> ModbusLink:
     return PymodbusLink(*args)
 
 
+def gap_s(settings: Settings) -> float:
+    """Return the pause that a strict device wants between two requests."""
+    return float(settings["poll.min_gap_ms"]) / 1000.0
+
+
 def tcp_link(settings: Settings, clock: Clock) -> ModbusLink:
     """Return the link to the gateway of ``modbus.host``; raises ConfigError when there is none."""
     from bridge.link.modbus_tcp import TcpWire
@@ -84,7 +90,7 @@ def tcp_link(settings: Settings, clock: Clock) -> ModbusLink:
             "no plant is configured: give --host ADDRESS of the Sigenergy gateway (or --serial DEVICE for RS485)"
         )
     timeout_s = settings["modbus.timeout_s"]
-    wire = TcpWire(host, settings["modbus.port"], timeout_s, clock.monotonic)
+    wire = spaced(TcpWire(host, settings["modbus.port"], timeout_s, clock.monotonic), gap_s(settings), clock)
     return make_link(wire, settings["modbus.engine"], _function_code(settings), timeout_s, _pymodbus)
 
 
@@ -103,7 +109,8 @@ def serial_line(settings: Settings, clock: Clock, plant: Vendor) -> Any:
 
     def open_link(baud: int) -> ModbusLink:
         wire = RtuWire(settings["modbus.serial"], baud, timeout_s, clock.monotonic, clock.wait)
-        return make_link(wire, settings["modbus.engine"], _function_code(settings), timeout_s, _pymodbus)
+        paced = spaced(wire, gap_s(settings), clock)
+        return make_link(paced, settings["modbus.engine"], _function_code(settings), timeout_s, _pymodbus)
 
     return Line(
         settings["modbus.serial"], open_link, plant, serial_unit(settings), settings["modbus.baud"],
@@ -205,15 +212,15 @@ def plant_source(
     """Return the poller of one plant on an open question of a link."""
     from bridge.sources.modbus import SLOW_ON_A_LINE, ModbusSource
 
-    gap_s = settings["poll.min_gap_ms"] / 1000.0
+    pause_s = gap_s(settings)
     interval_s = settings["poll.interval_s"]
     serial = link.wire.protocol == "modbus-rtu"
     if budget is None:
         budget = 3 if serial else 2
-        if gap_s > 0 and interval_s > 0:
-            budget = max(STRICT_GAP_BUDGET, min(budget, int(interval_s / gap_s + 1e-6)))
+        if pause_s > 0 and interval_s > 0:
+            budget = max(STRICT_GAP_BUDGET, min(budget, int(interval_s / pause_s + 1e-6)))
     return ModbusSource(
-        link, unit, plant, cost, clock, budget=budget, min_gap_s=gap_s, address_offset=offset(settings, plant),
+        link, unit, plant, cost, clock, budget=budget, address_offset=offset(settings, plant),
         grid_sign=-1 if settings["modbus.grid_sign"] == "inverted" else 1,
         slow=SLOW_ON_A_LINE if serial else frozenset(),
     )

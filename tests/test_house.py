@@ -205,6 +205,6 @@ def test_only_the_guard_writes_to_a_plant():
                 owner = node.func.value
                 text = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
                 assert "link" not in text.lower(), f"{name_of(path)}:{node.lineno} writes to a link"
-        for module, node in imports(tree_of(path)):
+        for _, node in imports(tree_of(path)):
             names = [alias.name for alias in getattr(node, "names", ())]
             assert "write_pdu" not in names, f"{name_of(path)}:{node.lineno} imports write_pdu"

@@ -5,11 +5,11 @@ Never decides anything; says of a lease that another process holds, or nobody, w
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from bridge.control.battery import said
 from bridge.control.battery_guard import read_standing
-from bridge.control.battery_plant import NAMES, NATIVE_WORDS, REMOTE_EMS, Target, shown
+from bridge.control.battery_plant import NAMES, NATIVE_WORDS, REMOTE_EMS, VPP, Standing, Target, shown
 from bridge.control.lease import Lease
 from bridge.control.lease_book import LeaseBook
 from bridge.errors import DeviceException, LinkError
@@ -34,6 +34,15 @@ def report(book: LeaseBook, mono: float, goal: Optional[Target], effect: str, er
         "error": error or None, "notes": list(notes), "holder": book.holder(),
         "expected": {str(address): raw for address, raw in lease.expected.items()}, "last": book.last(),
     }
+
+
+def stranger(standing: Standing, changed: Sequence[int]) -> str:
+    """Return what shows that somebody else commands the plant, or ''."""
+    if standing.native_mode == VPP:
+        return "a virtual power plant (VPP) took the plant over"
+    if changed:
+        return f"{', '.join(f'{NAMES[at]} ({at})' for at in changed)} was changed by somebody else"
+    return ""
 
 
 def left(lease: Lease, holding: Mapping[int, int]) -> List[str]:

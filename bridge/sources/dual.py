@@ -30,6 +30,9 @@ class LocalSource(Protocol):
     def line(self) -> Any:
         """Return the link and the plant's unit on it, or None."""
 
+    def watch(self, tap: Any) -> None:
+        """Hand every block that is read to ``tap`` as well."""
+
     def close(self) -> None:
         """Let go of the link."""
 
@@ -98,6 +101,10 @@ class DualSource:
     def line(self) -> Any:
         """Return the link and the unit of the local plant, or None."""
         return self._local.line()
+
+    def watch(self, tap: Any) -> None:
+        """Hand every block that is read of the local plant to ``tap`` as well."""
+        self._local.watch(tap)
 
     def close(self) -> None:
         """Let go of both."""

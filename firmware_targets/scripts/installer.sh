@@ -37,6 +37,7 @@ usage() {
 		  --cloud           with the cloud side
 		  --tools           with discover, doctor and serial probe
 		  --control         with commands for the battery and for loads
+		  --reserver        with the Modbus re-server for other programs
 		  --all             with everything, simulators included
 		  --packages        get missing Python packages by opkg, apk or apt first (needs internet)
 		  --check           only say what is missing
@@ -76,6 +77,7 @@ arguments() {
 		--cloud) add_part sigen-bridge-cloud ;;
 		--tools) add_part sigen-bridge-tools ;;
 		--control) add_part sigen-bridge-control ;;
+		--reserver) add_part sigen-bridge-reserver ;;
 		--all) chosen="$PARTS" ;;
 		--packages) packages=yes ;;
 		--check) action=check ;;
