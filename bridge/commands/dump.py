@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.errors import EXIT_OK, BridgeRefused, DeviceException, LinkError, LinkTimeout, PeerError
+from bridge.errors import EXIT_OK, BridgeRefused, ConfigError, DeviceException, LinkError, LinkTimeout, PeerError
 from bridge.link.bridge_http import get_json, somebody_listens
 from bridge.link.modbus import ModbusLink
 from bridge.registers import Register, Vendor

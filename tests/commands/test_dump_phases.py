@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -10,7 +11,7 @@ import pytest
 
 from bridge.clock import Clock
 from bridge.sim.plant import PlantSim
-from tests.commands.conftest import one_line
+from tests.commands.conftest import one_line, until
 
 INFO = {"id": "shellypro3em-aabbccddeeff", "mac": "AABBCCDDEEFF", "model": "SPEM-003CEBEU", "gen": 2, "ver": "1.7.4",
         "app": "Pro3EM", "auth_en": False, "name": None}
@@ -111,3 +112,15 @@ def test_em_without_phases_is_refused(bridge, plant):
 def test_a_meter_that_is_away_is_said(bridge, plant):
     done = bridge("dump", "--phases", "--em", "127.0.0.1:1", "--host", f"127.0.0.1:{plant.port}")
     assert done.returncode == 3 and "127.0.0.1:1" in one_line(done.stderr)
+
+
+def test_a_running_bridge_tells_the_phases_over_its_one_connection(bridge, plant):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        listen = "127.0.0.1:%d" % probe.getsockname()[1]
+    common = ["--host", f"127.0.0.1:{plant.port}", "--status-listen", listen]
+    bridge.start("run", *common)
+    assert until(lambda: bridge("status", "--status-listen", listen).returncode == 0, 20)
+    done = bridge("dump", "--phases", *common)
+    assert done.returncode == 0 and done.stderr == "" and "the phases agree" in done.stdout
+    assert plant.counters.connections == 1
