@@ -208,6 +208,11 @@ def _from_env_file(content: str, path: str) -> Dict[str, Origin]:
     return {one.name: Origin(one.value, f"{path}:{one.line}") for one in found}
 
 
+def read_text(path: str, what: str) -> str:
+    """Return a file that the settings name; raises ConfigError that says ``what`` it is."""
+    return _read(path, what)
+
+
 def _read(path: str, what: str) -> str:
     try:
         with open(path, encoding="utf-8") as handle:

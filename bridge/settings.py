@@ -220,6 +220,7 @@ SETTINGS = (
     Setting("enphase.listen",         listen,                                   "127.0.0.1:8080",   "where the Envoy is served without a token"),
     Setting("enphase.cert_fingerprint", text,                                   "",                 "SHA-256 of the Envoy's certificate; empty pins the first one seen"),
     Setting("loads.file",             text,                                     "",                 "file that describes the switchable loads (INI)"),
+    Setting("loads.listen",           listen,                                   "127.0.0.1:8503",   "where sigen-bridge loads run tells how the loads stand, or off"),
 )
 
 

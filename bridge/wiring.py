@@ -132,6 +132,10 @@ def extras(service: Any, settings: Settings, clock: Clock) -> None:
     """Add to a service what the settings ask for beyond polling and showing."""
     if settings["control.enabled"] or durable_dir(settings).load("lease.json") is not None:
         part("bridge.wiring_control", "sigen-bridge-control", "control.enabled").attach(service, settings, clock)
+    if settings["loads.file"]:
+        from bridge.wiring_phases import attach  # 'loads run', a process of its own, asks for the phases
+
+        attach(service, settings, clock)
 
 
 def part(module: str, package: str, setting: str) -> Any:

@@ -177,6 +177,26 @@ def test_a_watchdog_switched_off_stays_off(router):
     assert "watchdog" not in main and "--run-watchdog" not in main["command"]
 
 
+def test_loads_are_an_instance_of_their_own_where_a_file_describes_some(router):
+    file = router.plant("sigen-bridge", ON + "config loads 'loads'\n\toption file '/etc/sigen-bridge/my loads.ini'\n")
+    found = instances(router.run("start"))
+    assert set(found) == {"main", "main-loads"}
+    loads = found["main-loads"]
+    assert loads["command"] == [str(router.program), "loads", "run", "--config", file, "--run-watchdog", "off"]
+    assert loads["respawn"] == ["3600", "5", "0"] and loads["file"] == [file, "/etc/sigen-bridge/my loads.ini"]
+    assert "watchdog" not in loads, "that would feed the bridge's instance"
+    rest = config.take_flags(loads["command"][1:])[2]
+    assert rest == ["loads", "run"]
+
+
+def test_loads_without_their_package_are_told_and_do_not_keep_the_bridge_down(router):
+    router.plant("sigen-bridge", ON + "config loads 'loads'\n\toption file '/etc/sigen-bridge/loads.ini'\n")
+    router.program.write_text('#!/bin/sh\n[ "$1" = loads ] && exit 2\nexit 0\n')
+    calls = router.run("start")
+    assert set(instances(calls)) == {"main"}
+    assert ["sigen-bridge-control" in text for text in logged(calls)] == [True]
+
+
 def test_each_copy_of_the_file_is_a_plant_of_its_own(router):
     router.plant("sigen-bridge", ON)
     barn = router.plant("sigen-bridge-barn", ON + "config run 'run'\n\toption watchdog 'off'\n")

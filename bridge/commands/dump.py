@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.errors import EXIT_OK, BridgeRefused, DeviceException, LinkError, LinkTimeout, PeerError
+from bridge.errors import EXIT_OK, BridgeRefused, ConfigError, DeviceException, LinkError, LinkTimeout, PeerError
 from bridge.link.bridge_http import get_json, somebody_listens
 from bridge.link.modbus import ModbusLink
 from bridge.registers import Register, Vendor
@@ -38,6 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="again every second until Ctrl-C")
     parser.add_argument("--device-unit", type=int, default=1, metavar="N",
                         help="unit number of the device for --scope other than plant (default 1)")
+    parser.add_argument("--phases", action="store_true", help="power of each phase, and which of them cannot be true")
+    parser.add_argument("--em", metavar="HOST", help="with --phases: a Shelly Pro 3EM at the grid to compare with")
     parser.add_argument("--direct", action="store_true", help="ask the plant itself, not a running bridge")
 
 
@@ -45,13 +47,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Dump once, or every second with --watch."""
     clock, plant = Clock(), vendor(settings)
     wanted = _wanted(args, plant)
+    if args.em and not args.phases:
+        raise ConfigError("dump: --em is for --phases")
     line = None if args.direct else _through_the_bridge(settings, plant)
     if line is not None:
         try:
-            return _dump(line, plant, wanted, args, clock)
+            return _dump(line, plant, wanted, args, settings, clock)
         except BridgeRefused as refusal:
             _say_second(line.link.wire.peer, str(refusal))
-    return _dump(_connect(settings, clock, plant), plant, wanted, args, clock)
+    return _dump(_connect(settings, clock, plant), plant, wanted, args, settings, clock)
 
 
 class _Line(NamedTuple):
@@ -64,13 +68,19 @@ class _Line(NamedTuple):
 
 
 def _dump(
-    line: _Line, plant: Vendor, wanted: Sequence[Tuple[Register, Optional[int]]], args: argparse.Namespace, clock: Clock
+    line: _Line, plant: Vendor, wanted: Sequence[Tuple[Register, Optional[int]]], args: argparse.Namespace,
+    settings: Settings, clock: Clock,
 ) -> int:
     link, unit = line.link, line.unit
     units = {row.scope: unit if row.scope == "plant" else args.device_unit for row in plant.rows}
     dumper = Dumper(link, plant, line.cost, units, line.offset)
     try:
         while True:
+            if args.phases:
+                _phases(line, plant, args, settings, clock)
+                if not args.watch or clock.wait(WATCH_S):
+                    return EXIT_OK
+                continue
             try:
                 content = _read(dumper, plant, wanted, args, link, unit, clock)
             except LinkTimeout as error:
@@ -80,6 +90,27 @@ def _dump(
                 return EXIT_OK
     finally:
         link.close()
+
+
+def _phases(line: _Line, plant: Vendor, args: argparse.Namespace, settings: Settings, clock: Clock) -> None:
+    """Print what each phase carries, and which of them cannot be true."""
+    from bridge.sources.phase_table import content, lines  # few want it
+    from bridge.sources.phases import read_phases
+
+    sign = -1 if settings["modbus.grid_sign"] == "inverted" else 1
+    device = args.device_unit if plant.name == "sigenergy" else None
+    try:
+        seen = read_phases(line.link, plant, line.cost, line.unit, line.offset, sign, device)
+    except LinkTimeout:  # no inverter answers at that unit: the plant alone then
+        seen = read_phases(line.link, plant, line.cost, line.unit, line.offset, sign)
+    meter = None
+    if args.em:
+        from bridge.peers.shelly import ShellyClient
+        from bridge.peers.shelly_switch import em_status
+
+        meter = em_status(ShellyClient(args.em, clock, settings["shelly.password"] or None, needed=()))
+    told = content(seen, meter)
+    print(json.dumps(told) if args.json else "\n".join(lines(told)), flush=True)
 
 
 def _connect(settings: Settings, clock: Clock, plant: Vendor) -> _Line:

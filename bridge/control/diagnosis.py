@@ -115,6 +115,11 @@ RULES: Mapping[str, Rule] = {
                                          " the meter"),
     "impossible":          Rule(PROBLEM, "compare sigen-bridge dump with mySigen, and report the register with the"
                                          " firmware version"),
+    "phase_sign":          Rule(PROBLEM, "have the electrician turn the clamp of that phase round"),
+    "phase_sum":           Rule(PROBLEM, "have the electrician check that each phase has its clamp, and compare"
+                                         " sigen-bridge dump --phases"),
+    "phase_load":          Rule(PROBLEM, "have the electrician check which clamp is on which phase: sequence or"
+                                         " direction is wrong"),
     "frozen":              Rule(PROBLEM, "switch the inverter off and on: it repeats old values"),
     "plant_clock":         Rule(NOTE, "set time and time zone of the plant in mySigen"),
     "plant_clock_unset":   Rule(NOTE, "connect the plant to the internet once, so that it gets the time"),

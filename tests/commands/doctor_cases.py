@@ -558,6 +558,21 @@ def a_number_that_cannot_be(world):
     world.healthy()[0].fault("spike")
 
 
+@case("phase_sign")
+def one_clamp_is_turned_round(world):
+    world.healthy()[0].fault("phase_turned", phase=2)
+
+
+@case("phase_load")
+def a_phase_on_which_the_house_would_feed_in(world):
+    world.healthy()[0].fault("phase_shift", w=6000)
+
+
+@case("phase_sum")
+def a_phase_that_is_not_measured(world):
+    world.healthy()[0].fault("spike", address=30054, w=0)
+
+
 @case("frozen")
 def old_values_again_and_again(world):
     world.healthy()[0].fault("frozen")
