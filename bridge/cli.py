@@ -19,11 +19,11 @@ from bridge.errors import EXIT_OK, EXIT_USAGE, BridgeError
 
 
 def command_names() -> List[str]:
-    """Return the verbs there are: one module of bridge.commands each."""
+    """Return the verbs there are: one module of bridge.commands each; ``_name`` is a part of some verb."""
     import pkgutil  # costs 1 MiB with what it imports, and only help and mistakes need it
 
-    names = (info.name for info in pkgutil.iter_modules(commands.__path__))
-    return sorted(name for name in names if not name.startswith("_"))  # _x_y.py is a part of the verb x
+    found = (info.name for info in pkgutil.iter_modules(commands.__path__))
+    return sorted(name for name in found if not name.startswith("_"))
 
 
 def command(verb: str) -> Optional[ModuleType]:

@@ -44,8 +44,7 @@ class Service:
         self.loop.where = getattr(source, "line", self.loop.where)
         self._ready = False
         self.more_routes: Dict[str, Callable[[Any], Any]] = {}  # path -> what answers a httpd.Request
-        self.closers: List[Callable[[], None]] = []  # what has to be ended while the source still is open
-        self.more_health: Dict[str, Callable[[], Any]] = {}  # further parts of the health report
+        self.doors: List[Any] = []  # what runs beside the poll: name, start(), close(), health()
         self.writers: Dict[str, Callable[[Any], Any]] = {}  # the same for POST, with the token only
 
     def run(self, cycles: Optional[int] = None) -> None:
@@ -53,6 +52,8 @@ class Service:
         try:
             if self._listen != "off":
                 self._serve_if_possible()
+            for door in self.doors:
+                door.start()
             self.loop.run(cycles)
         finally:
             self.close()
@@ -69,8 +70,8 @@ class Service:
         """Take everything down, in the order that lets the last values still go out."""
         self._notifier.stopping()
         self.loop.errands.close()
-        for close in self.closers:
-            close()
+        for door in self.doors:
+            door.close()
         for outbox in self.outboxes:
             outbox.close(CLOSE_S)
         self.source.close()
@@ -138,10 +139,11 @@ class Service:
             "failover": standing() if standing is not None else None,
             "ok": bool(shown["valid"]), "version": __version__, "source": shown["source"],
             "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
+            "ems_mode": good.extras.get("ems_mode") if (good := self.status.good) is not None else None,
             "plant": self.source.name, "peer": getattr(self.source, "peer", None),
             "cycles": loop.cycles, "late": loop.late, "failed": loop.failed,
             "dropped": loop.dropped, "sinks": [_sink_health(outbox) for outbox in self.outboxes],
-            **{name: part() for name, part in self.more_health.items()},
+            **{door.name: door.health() for door in self.doors},
         }
 
 

@@ -78,7 +78,9 @@ class StateDir:
             try:
                 size = os.fstat(handle).st_size
                 torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-                os.write(handle, (b"\n" if torn else b"") + json.dumps(content).encode() + b"\n")
+                line = (b"\n" if torn else b"") + json.dumps(content).encode() + b"\n"
+                if os.write(handle, line) != len(line):
+                    return False  # the disk is full
                 if durable:
                     os.fsync(handle)
             finally:

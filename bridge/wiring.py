@@ -14,6 +14,7 @@ from bridge.config import Settings, supervisor
 from bridge.errors import ConfigError, RateLimited
 from bridge.link.modbus import ModbusLink, make_link
 from bridge.link.notify import Notifier
+from bridge.link.spacing import spaced
 from bridge.registers import Vendor, vendor_from
 from bridge.registers.plan import TCP_COST, Cost, rtu_cost
 from bridge.wiring_state import durable_dir
@@ -50,7 +51,12 @@ def shelly_sink(settings: Settings, clock: Clock) -> Any:
 
 def sinks(settings: Settings, clock: Clock) -> List[Any]:
     """Return the network sinks that the settings ask for."""
-    return [shelly_sink(settings, clock)] if settings["shelly.host"] else []
+    found: List[Any] = [shelly_sink(settings, clock)] if settings["shelly.host"] else []
+    if settings["mqtt.host"]:
+        from bridge.wiring_mqtt import mqtt_sink
+
+        found.append(mqtt_sink(settings, clock))
+    return found
 
 
 def vendor(settings: Settings) -> Vendor:
@@ -74,6 +80,11 @@ def _pymodbus(*args: Any) -> ModbusLink:
     return PymodbusLink(*args)
 
 
+def gap_s(settings: Settings) -> float:
+    """Return the pause that a strict device wants between two requests."""
+    return float(settings["poll.min_gap_ms"]) / 1000.0
+
+
 def tcp_link(settings: Settings, clock: Clock) -> ModbusLink:
     """Return the link to the gateway of ``modbus.host``; raises ConfigError when there is none."""
     from bridge.link.modbus_tcp import TcpWire
@@ -84,7 +95,7 @@ def tcp_link(settings: Settings, clock: Clock) -> ModbusLink:
             "no plant is configured: give --host ADDRESS of the Sigenergy gateway (or --serial DEVICE for RS485)"
         )
     timeout_s = settings["modbus.timeout_s"]
-    wire = TcpWire(host, settings["modbus.port"], timeout_s, clock.monotonic)
+    wire = spaced(TcpWire(host, settings["modbus.port"], timeout_s, clock.monotonic), gap_s(settings), clock)
     return make_link(wire, settings["modbus.engine"], _function_code(settings), timeout_s, _pymodbus)
 
 
@@ -103,7 +114,8 @@ def serial_line(settings: Settings, clock: Clock, plant: Vendor) -> Any:
 
     def open_link(baud: int) -> ModbusLink:
         wire = RtuWire(settings["modbus.serial"], baud, timeout_s, clock.monotonic, clock.wait)
-        return make_link(wire, settings["modbus.engine"], _function_code(settings), timeout_s, _pymodbus)
+        paced = spaced(wire, gap_s(settings), clock)
+        return make_link(paced, settings["modbus.engine"], _function_code(settings), timeout_s, _pymodbus)
 
     return Line(
         settings["modbus.serial"], open_link, plant, serial_unit(settings), settings["modbus.baud"],
@@ -120,6 +132,10 @@ def extras(service: Any, settings: Settings, clock: Clock) -> None:
     """Add to a service what the settings ask for beyond polling and showing."""
     if settings["control.enabled"] or durable_dir(settings).load("lease.json") is not None:
         part("bridge.wiring_control", "sigen-bridge-control", "control.enabled").attach(service, settings, clock)
+    if settings["loads.file"]:
+        from bridge.wiring_phases import attach  # 'loads run', a process of its own, asks for the phases
+
+        attach(service, settings, clock)
 
 
 def part(module: str, package: str, setting: str) -> Any:
@@ -145,6 +161,11 @@ def feed(settings: Settings, clock: Clock) -> Feed:
     interval_s = settings["poll.interval_s"]
     if settings["run.source"] == "cloud":
         return cloud_feed(settings, clock)
+    if settings["run.source"] == "mqtt":
+        from bridge.wiring_mqtt import PUSH_LOOK_S, push_source
+
+        interval_s = interval_s if settings.is_set("poll.interval_s") else PUSH_LOOK_S
+        return Feed(push_source(settings, clock), interval_s, PUSH_LOOK_S)
     local = modbus_source(settings, clock)
     wanted = settings["run.source"] == "auto" and settings["failover.enabled"]
     if not (wanted and cloud_configured(settings) and settings["cloud.system_id"]):
@@ -154,8 +175,14 @@ def feed(settings: Settings, clock: Clock) -> Feed:
     from bridge.sources.failover import Failover
     from bridge.wiring_cloud import cloud_source
 
+    fallback: Any = cloud_source(settings, clock)
+    if settings["sigen_mqtt.host"] or settings["sigen_mqtt.ca"] or settings["sigen_mqtt.cert"]:
+        from bridge.sources.mqtt import PushThenPoll
+        from bridge.wiring_mqtt import FAILOVER_IDLE_S, push_source
+
+        fallback = PushThenPoll(push_source(settings, clock, FAILOVER_IDLE_S), fallback)
     rules = Failover(settings["failover.fall_after_s"], settings["failover.return_after_reads"])
-    cloud = Background(cloud_source(settings, clock), clock, "cloud")
+    cloud = Background(fallback, clock, "cloud")
     return Feed(DualSource(local, cloud, clock, rules), interval_s)
 
 
@@ -201,15 +228,15 @@ def plant_source(
     """Return the poller of one plant on an open question of a link."""
     from bridge.sources.modbus import SLOW_ON_A_LINE, ModbusSource
 
-    gap_s = settings["poll.min_gap_ms"] / 1000.0
+    pause_s = gap_s(settings)
     interval_s = settings["poll.interval_s"]
     serial = link.wire.protocol == "modbus-rtu"
     if budget is None:
         budget = 3 if serial else 2
-        if gap_s > 0 and interval_s > 0:
-            budget = max(STRICT_GAP_BUDGET, min(budget, int(interval_s / gap_s + 1e-6)))
+        if pause_s > 0 and interval_s > 0:
+            budget = max(STRICT_GAP_BUDGET, min(budget, int(interval_s / pause_s + 1e-6)))
     return ModbusSource(
-        link, unit, plant, cost, clock, budget=budget, min_gap_s=gap_s, address_offset=offset(settings, plant),
+        link, unit, plant, cost, clock, budget=budget, address_offset=offset(settings, plant),
         grid_sign=-1 if settings["modbus.grid_sign"] == "inverted" else 1,
         slow=SLOW_ON_A_LINE if serial else frozenset(),
     )

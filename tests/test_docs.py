@@ -19,7 +19,7 @@ def settings_table():
     """Return the settings as a Markdown table."""
     lines = ["| setting | default | what it is |", "|---|---|---|"]
     for row in SETTINGS:
-        default = "yes" if row.default is True else "no" if row.default is False else row.default
+        default = "yes" if row.default is True else "no" if row.default is False else "" if row.default is None else row.default
         default = f"{default:g}" if isinstance(default, float) else str(default)
         extra = [f"short `{row.flag}`"] if row.flag else []
         extra += ["secret"] if row.secret else []

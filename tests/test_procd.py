@@ -36,6 +36,9 @@ class Router:
         self.program = tmp_path / "sigen-bridge"
         self.checks(0)
         self.path = os.environ["PATH"]
+        self.crontab, self.cron = tmp_path / "crontab", tmp_path / "cron"
+        self.cron.write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/cron-calls"\n')
+        self.cron.chmod(0o755)
 
     def checks(self, code, text=""):
         self.program.write_text(
@@ -55,6 +58,9 @@ class Router:
             "STUB_LOG": str(log),
             "STUB_PROG": str(self.program),
             "UCI_CONFIG_DIR": str(self.config),
+            "SIGEN_BRIDGE_LEASES": str(self.tmp / "leases"),
+            "SIGEN_BRIDGE_CRONTAB": str(self.crontab),
+            "SIGEN_BRIDGE_CRON_INIT": str(self.cron),
         }
         self.done = subprocess.run(
             [*self.shell, str(STUB), str(SCRIPT), action],
@@ -171,6 +177,26 @@ def test_a_watchdog_switched_off_stays_off(router):
     assert "watchdog" not in main and "--run-watchdog" not in main["command"]
 
 
+def test_loads_are_an_instance_of_their_own_where_a_file_describes_some(router):
+    file = router.plant("sigen-bridge", ON + "config loads 'loads'\n\toption file '/etc/sigen-bridge/my loads.ini'\n")
+    found = instances(router.run("start"))
+    assert set(found) == {"main", "main-loads"}
+    loads = found["main-loads"]
+    assert loads["command"] == [str(router.program), "loads", "run", "--config", file, "--run-watchdog", "off"]
+    assert loads["respawn"] == ["3600", "5", "0"] and loads["file"] == [file, "/etc/sigen-bridge/my loads.ini"]
+    assert "watchdog" not in loads, "that would feed the bridge's instance"
+    rest = config.take_flags(loads["command"][1:])[2]
+    assert rest == ["loads", "run"]
+
+
+def test_loads_without_their_package_are_told_and_do_not_keep_the_bridge_down(router):
+    router.plant("sigen-bridge", ON + "config loads 'loads'\n\toption file '/etc/sigen-bridge/loads.ini'\n")
+    router.program.write_text('#!/bin/sh\n[ "$1" = loads ] && exit 2\nexit 0\n')
+    calls = router.run("start")
+    assert set(instances(calls)) == {"main"}
+    assert ["sigen-bridge-control" in text for text in logged(calls)] == [True]
+
+
 def test_each_copy_of_the_file_is_a_plant_of_its_own(router):
     router.plant("sigen-bridge", ON)
     barn = router.plant("sigen-bridge-barn", ON + "config run 'run'\n\toption watchdog 'off'\n")
@@ -246,7 +272,7 @@ def test_a_committed_change_of_any_plant_reloads_and_nothing_else_does(router):
 def test_the_shipped_uci_file_is_off_and_names_only_real_settings(tmp_path):
     text = (ROOT / "init" / "conf" / "sigen-bridge.uci").read_text()
     assert [option[:3] for option in uci.parse(text)] == [("main", "enabled", "0")]
-    known = {row.key for row in SETTINGS} | {"main.enabled"}
+    known = {row.key for row in SETTINGS} | {"main.enabled", "main.tariff"}
     everything = uci.parse(re.sub(r"(?m)^(\s*)#option", r"\1option", text))
     assert len(everything) > 10
     for option in everything:
@@ -260,3 +286,99 @@ def test_a_value_with_a_blank_in_the_uci_file_reaches_the_bridge(tmp_path):
     path = tmp_path / "sigen-bridge"
     path.write_text(ON + "config run 'run'\n\toption state_dir '/mnt/usb disk/sigen'\n")
     assert config.from_file(str(path))["run.state_dir"].raw == "/mnt/usb disk/sigen"
+
+
+TARIFF = "config sigen-bridge 'main'\n\toption enabled '1'\n\toption tariff '1'\n"
+
+
+def crontab(router):
+    return router.crontab.read_text().splitlines() if router.crontab.exists() else None
+
+
+def test_a_plant_with_a_tariff_gets_its_line_in_the_crontab_and_others_do_not(router):
+    router.crontab.write_text("0 4 * * * reboot\n")
+    path = router.plant("sigen-bridge", TARIFF)
+    router.plant("sigen-bridge-barn", ON)
+    router.run("start")
+    assert crontab(router)[0] == "0 4 * * * reboot" and len(crontab(router)) == 2
+    line = crontab(router)[1]
+    assert line.startswith("*/5 * * * * ") and f'tariff push --scheduled --config "{path}"' in line
+    assert "SIGEN_BRIDGE_INSTANCE=main" in line and "%" not in line
+    assert oct(router.crontab.stat().st_mode)[-3:] == "600"
+    assert (router.tmp / "cron-calls").read_text() == "restart\n"
+
+
+def test_the_line_runs_the_job_of_its_plant_and_the_log_gets_what_it_says(router):
+    path = router.plant("sigen-bridge-barn", TARIFF)
+    router.run("start")
+    (line,) = crontab(router)
+    stub = router.tmp / "bin"
+    stub.mkdir()
+    (stub / "logger").write_text(f'#!/bin/sh\n(echo "$@"; cat) >"{router.tmp}/logged"\n')
+    (stub / "logger").chmod(0o755)
+    router.program.write_text('#!/bin/sh\necho "$SIGEN_BRIDGE_INSTANCE:$*"\necho problem >&2\n')
+    subprocess.run([*router.shell, "-c", line.split(None, 5)[5]], timeout=20, check=True,
+                   env={"PATH": f"{stub}:{router.path}"})
+    logged_lines = (router.tmp / "logged").read_text().splitlines()
+    assert logged_lines == ["-t sigen-bridge", f"barn:tariff push --scheduled --config {path}", "problem"]
+
+
+def test_the_crontab_is_written_only_when_a_line_changes_and_the_line_goes_with_its_switch(router):
+    router.plant("sigen-bridge", TARIFF)
+    router.run("start")
+    first = router.crontab.stat()
+    router.run("start")
+    assert router.crontab.stat().st_ino == first.st_ino, "the same file: nothing was written"
+    router.plant("sigen-bridge", ON)
+    router.run("start")
+    assert crontab(router) == [] and (router.tmp / "cron-calls").read_text() == "restart\nrestart\n"
+
+
+@pytest.mark.parametrize("content", [ON, TARIFF.replace("enabled '1'", "enabled '0'"), ""])
+def test_without_the_switch_the_crontab_is_not_touched(router, content):
+    router.plant("sigen-bridge", content)
+    router.run("start")
+    assert crontab(router) is None
+
+
+def test_a_router_without_cron_still_starts(router):
+    router.crontab = router.tmp / "no cron here" / "root"
+    router.plant("sigen-bridge", TARIFF)
+    assert instances(router.run("start")) and crontab(router) is None
+
+
+CONTROL = ON + "config control 'control'\n\toption enabled '1'\n"
+
+
+def asked(router):
+    """Return the command lines that the program was started with."""
+    path = router.tmp / "checked"
+    words = path.read_text().split("\x1f")[:-1] if path.exists() else []
+    starts = [index for index, word in enumerate(words) if word in ("battery", "config")]
+    return [words[at:end] for at, end in zip(starts, [*starts[1:], len(words)])]
+
+
+def test_a_stop_takes_back_a_command_that_is_still_in_force_and_costs_nothing_without_one(router):
+    file = router.plant("sigen-bridge", CONTROL)
+    barn = router.plant("sigen-bridge-barn", CONTROL)
+    router.run("stop")
+    assert asked(router) == []
+    for place in ("leases", "leases/barn"):
+        (router.tmp / place).mkdir()
+        (router.tmp / place / "lease.json").write_text("{}")
+    router.run("stop")
+    assert asked(router) == [["battery", "watch", "--config", file], ["battery", "watch", "--config", barn]]
+    router.run("watch")
+    assert len(asked(router)) == 4
+
+
+def test_cron_looks_every_minute_once_control_is_allowed(router):
+    crontab = router.tmp / "crontab"
+    router.plant("sigen-bridge", ON)
+    router.run("start")
+    assert not crontab.exists()
+    crontab.write_text("0 4 * * * reboot\n")
+    router.plant("sigen-bridge", CONTROL)
+    for _ in range(2):
+        router.run("start")
+    assert crontab.read_text().splitlines() == ["0 4 * * * reboot", "* * * * * /etc/init.d/sigen-bridge watch"]

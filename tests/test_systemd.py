@@ -16,7 +16,12 @@ from bridge.settings import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 UNITS = ROOT / "init" / "systemd"
-SERVICES = ("sigen-bridge.service", "sigen-bridge-tariff.service", "sigen-bridge-watch.service")
+SERVICES = (
+    "sigen-bridge.service",
+    "sigen-bridge-tariff.service",
+    "sigen-bridge-watch.service",
+    "sigen-bridge-loads.service",
+)
 SYSTEM_UNITS = Path("/lib/systemd/system")
 SECURITY_THRESHOLD = "20"  # 2.0 of 10; a unit without any hardening has 9.6
 
@@ -130,6 +135,16 @@ def test_the_watchdog_is_fed_by_the_main_process():
     assert "AF_UNIX" in service["RestrictAddressFamilies"][0], "the notify socket is a Unix socket"
 
 
+def test_the_loads_follow_the_bridge_are_watched_and_wait_for_the_owner():
+    unit = read("sigen-bridge-loads.service")
+    assert "sigen-bridge.service" in unit["Unit"]["After"][0], "it asks the bridge"
+    service = unit["Service"]
+    assert service["Type"] == ["notify"] and int(service["WatchdogSec"][0]) <= 60
+    assert service["RestartPreventExitStatus"] == [str(EXIT_USAGE)] and service["Restart"] == ["always"]
+    words = service["ExecStart"][0].split()[1:]
+    assert words == ["loads", "run"]
+
+
 def test_the_network_is_wanted_but_never_required():
     for name in SERVICES:
         unit = read(name)["Unit"]
@@ -147,7 +162,7 @@ def test_serial_ports_and_no_other_device_are_allowed():
 
 
 def test_both_services_are_the_same_user_with_the_same_state_and_confinement():
-    main, tariff, watch = (read(name)["Service"] for name in SERVICES)
+    main, tariff, watch, loads = (read(name)["Service"] for name in SERVICES)
     own = {
         "Type",
         "NotifyAccess",
@@ -163,9 +178,10 @@ def test_both_services_are_the_same_user_with_the_same_state_and_confinement():
         "TimeoutStartSec",
         "TimeoutStopSec",
     }
-    assert {key: value for key, value in main.items() if key not in own} == {
-        key: value for key, value in tariff.items() if key not in own | {"PrivateDevices"}
-    }
+    for other in (tariff, loads):
+        assert {key: value for key, value in main.items() if key not in own} == {
+            key: value for key, value in other.items() if key not in own | {"PrivateDevices"}
+        }
     assert {key: value for key, value in main.items() if key not in own - {"DeviceAllow", "SupplementaryGroups"}} == {
         key: value for key, value in watch.items() if key not in own - {"DeviceAllow", "SupplementaryGroups"}
     }

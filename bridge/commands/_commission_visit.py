@@ -6,7 +6,6 @@ at all when the mode says so.
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
@@ -18,7 +17,6 @@ from bridge.control.commission_steps import (
     DONE,
     FAILED,
     Inverter,
-    Judge,
     Mode,
     Phases,
     Step,
@@ -43,13 +41,12 @@ from bridge.peers.shelly_identity import ask_who
 from bridge.registers.plan import TCP_COST
 from bridge.sources.confirm import REACHABLE, confirm
 from bridge.sources.dump import Dumper
+from bridge.sources.phases import read_phases
 from bridge.wiring import offset, vendor
 
 TIMEOUT_S = 3.0  # a first answer may take its time
 NAME_IT = "name it in the Shelly app; this cannot be done from here"
 GIVE_HOST = "give [gateway] host, the gateway's address on the home network"
-GRID, INVERTER = "grid_phase_{}_active_power", "phase_{}_active_power"
-PHASE_TOTALS = ("grid_active_power", "plant_active_power")
 IDENTITY = ("model", "serial_number", "firmware_version")
 
 
@@ -67,17 +64,6 @@ class PlantSeen(NamedTuple):
     host: str = ""
     inverters: Tuple[Inverter, ...] = ()
     phases: Optional[Phases] = None
-
-
-def phase_judge() -> Judge:
-    """Return the judge of phases there is: the thorough one, or where it is not installed a sum check."""
-    try:
-        judge: Judge = importlib.import_module("bridge.control.phases").judge
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("bridge."):
-            raise
-        judge = importlib.import_module("bridge.control.commission_phases").judge
-    return judge
 
 
 class Visit:
@@ -109,7 +95,7 @@ class Visit:
             dumper = Dumper(link, rows, TCP_COST, {"plant": unit, "inverter": unit}, shift)
             inverters = tuple(self._inverter(dumper, number) for number in self._answers.inverters)
             address = host if port == MODBUS_PORT else f"{host}:{port}"
-            return PlantSeen(tuple(steps), address, inverters, self._phases(dumper))
+            return PlantSeen(tuple(steps), address, inverters, self._phases(link, unit, shift))
         finally:
             link.close()
 
@@ -136,15 +122,13 @@ class Visit:
         refusal = next((sample.error for sample in samples if sample.error), "")
         return Inverter(unit, model, serial, firmware, refusal)
 
-    def _phases(self, dumper: Dumper) -> Phases:
-        names = [form.format(phase) for form in (GRID, INVERTER) for phase in "abc"]
-        rows = [vendor(self._settings).row(name, "plant") for name in (*names, *PHASE_TOTALS)]
+    def _phases(self, link: BuiltinLink, unit: int, shift: int) -> Phases:
+        sign = -1 if self._settings["modbus.grid_sign"] == "inverted" else 1
         try:
-            values = [sample.value if isinstance(sample.value, (int, float)) else None
-                      for sample in dumper.read(rows)]
+            seen = read_phases(link, vendor(self._settings), TCP_COST, unit, shift, sign)
         except (LinkError, PeerError) as error:
             return Phases(error=str(error))
-        return Phases((values[0], values[1], values[2]), values[6], (values[3], values[4], values[5]), values[7])
+        return Phases(seen.grid, seen.grid_w, seen.inverter, seen.inverter_w)
 
     def shelly(self, device: Device, code: str) -> Tuple[List[Step], Met]:
         """Find one Shelly, give it its name, and set the display up; each failure is a step that says so."""

@@ -72,6 +72,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         read.add_argument("--json", action="store_true", help="print JSON")
         if name == "realtime":
             read.add_argument("--device", metavar="SERIAL", help="the live values of this device instead")
+        if name in ("login", "systems", "flow"):
+            read.add_argument("--via", choices=("openapi", "app"), default="openapi", help="ask the Sigen app's API")
     for name, text in WRITES:
         write = verbs.add_parser(name, help=text, allow_abbrev=False)
         write.add_argument("ids", nargs="+", metavar="SYSTEM_ID", help="listed by 'cloud systems'")
@@ -90,6 +92,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return _encode_password(args.password_file)
     clock = Clock()
     quieten(settings)
+    if vars(args).get("via") == "app":
+        from bridge.commands import _cloud_app
+
+        return _cloud_app.run(args, settings, clock)
     if args.verb in EFFECTS:
         return _board(args, settings, clock)
     api = openapi(settings, clock)
@@ -117,13 +123,13 @@ def base_url(settings: Settings) -> str:
     return str(settings["cloud.base_url"] or openapi_url(region, settings["cloud.host_family"])).rstrip("/")
 
 
-def print_request(as_json: bool, *requests: Request) -> None:
-    """Print what would be sent, the preferred spelling first."""
+def print_request(as_json: bool, *requests: Request, refused: str = "404 or 405") -> None:
+    """Print what would be sent, the preferred spelling first; ``refused`` is what leads to the next one."""
     if as_json:
         print(json.dumps({"dry_run": True, "requests": [one._asdict() for one in requests]}))
         return
     for index, one in enumerate(requests):
-        print(f"{'or, after HTTP 404 or 405: ' if index else ''}{one.method} {one.url}\n{one.text}")
+        print(f"{f'or, after HTTP {refused}: ' if index else ''}{one.method} {one.url}\n{one.text}")
 
 
 def _login(api: OpenApi, args: argparse.Namespace, settings: Settings, clock: Clock) -> Shown:

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from bridge import __version__, ini
 from bridge.clock import Clock
-from bridge.commands._commission_visit import Met, PlantSeen, Visit, phase_judge
+from bridge.commands._commission_visit import Met, PlantSeen, Visit
 from bridge.commands.discover import begin, by_mdns, new_browser, search_arguments
 from bridge.config import Settings
 from bridge.control import commission_report
@@ -33,6 +33,7 @@ from bridge.control.commission_steps import (
 )
 from bridge.control.discovery import Plant, Shelly
 from bridge.control.discovery_progress import Progress
+from bridge.control.phases import judge
 from bridge.errors import EXIT_DOCTOR, EXIT_OK, ConfigError
 from bridge.sources.search import Search
 from bridge.wiring_state import durable_dir
@@ -141,7 +142,7 @@ def _visit(
     if plant.host:
         steps.append(inverter_step(answers, plant.inverters))
         if plant.phases is not None:
-            steps.append(phases_step(plant.phases, phase_judge()))
+            steps.append(phases_step(plant.phases, judge))
     met = []
     for number, device in enumerate(answers.devices, 1):
         more, one = visit.shelly(device, f"shelly_{number}")

@@ -99,10 +99,11 @@ class Doctor:
         found += bridge_findings(self._bridge)
         if settings["modbus.serial"]:
             found += self._serial()
-        elif settings["run.source"] != "cloud":
+        elif settings["run.source"] not in ("cloud", "mqtt"):
             found += self._plant()
         found += self._shelly()
         found += self._cloud_access()
+        found += self._mqtt()
         return list(dict.fromkeys(found))
 
     def _machine(self) -> List[Finding]:
@@ -113,6 +114,7 @@ class Doctor:
         needed = modules_for({
             "serial": bool(settings["modbus.serial"]), "pymodbus": settings["modbus.engine"] == "pymodbus",
             "ws": bool(host) and transport == "ws", "cloud": asks_cloud,
+            "mqtt": settings["mqtt.host"] or settings["sigen_mqtt.host"] or settings["run.source"] == "mqtt",
             "account": bool(settings["cloud.password"]) and not cloud.app_key,
         })
         websocket = bool(host) and transport == "auto"
@@ -200,6 +202,15 @@ class Doctor:
             return found
         seen = self._ask_cloud()
         return cloud_findings(seen, self._settings["cloud.system_id"], bool(self._settings["cloud.app_key"]))
+
+    def _mqtt(self) -> List[Finding]:
+        if not has("bridge.wiring_mqtt") or not has("paho"):
+            return []
+        from bridge.control.diagnosis_mqtt import mqtt_findings
+        from bridge.wiring_mqtt_exam import brokers_seen
+
+        seen = brokers_seen(self._settings, self._clock, self._bridge.health, self._cloud)
+        return [each for broker in seen for each in mqtt_findings(broker)]
 
     def _ask_cloud(self) -> CloudSeen:
         from bridge.wiring_cloud import openapi

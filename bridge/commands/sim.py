@@ -1,4 +1,4 @@
-"""Run a simulator for demos, tests and other programs: a Sigenergy plant, a Shelly or the Sigenergy cloud."""
+"""Run a simulator for demos, tests and other programs: a Sigenergy plant, a Shelly, the Sigenergy cloud, Amber."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import stop_on_signals
 from bridge.sinks.display import DISPLAY
 
-HELP = "run a simulator: plant, shelly or cloud"
-PLANT_PORT, SHELLY_PORT, CLOUD_PORT = 1502, 8180, 8190  # unless --port says; those below 1024 need root
+HELP = "run a simulator: plant, shelly, cloud or amber"
+PLANT_PORT, SHELLY_PORT, CLOUD_PORT, AMBER_PORT = 1502, 8180, 8190, 8191  # unless --port says
 REPORT_S = 3600.0  # only bounds the wait; Ctrl-C ends it at once
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of each simulator."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud|amber")
     plant = kinds.add_parser("plant", help="a SigenStor plant on Modbus TCP, or RTU on a pty", allow_abbrev=False)
     plant.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
@@ -37,12 +37,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shelly.add_argument("--with-password", metavar="FILE", help="protect it with the password in FILE")
     shelly.add_argument("--empty", action="store_true", help="without the five components")
     _fault_option(shelly)
-    cloud = kinds.add_parser("cloud", help="the Sigenergy OpenAPI, limits included", allow_abbrev=False)
+    cloud = kinds.add_parser("cloud", help="the Sigenergy cloud: OpenAPI and app", allow_abbrev=False)
     cloud.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     cloud.add_argument("--scenario", default="home", help="the power flow: home, live, night, ev, unbalanced")
     cloud.add_argument("--approval", action="store_true", help="the owner has to confirm an onboarding")
+    cloud.add_argument("--app-modes", choices=("both", "v3", "v0"), default="both",
+                       help="by which paths the app shows the modes: newer, older or both")
     cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="lifetime of a token")
+    cloud.add_argument("--mqtt-broker", metavar="HOST:PORT", help="also push telemetry through this broker (mosquitto)")
+    cloud.add_argument("--mqtt-ca", metavar="FILE", default="", help="CA of that broker; without it plain TCP is used")
+    cloud.add_argument("--mqtt-layout", choices=("openapi", "appkey"), default="openapi", help="spelling of the topics")
+    cloud.add_argument("--mqtt-period", type=float, default=20.0, metavar="S", help="seconds between two pushes")
     _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
+    amber = kinds.add_parser("amber", help="the Amber price API, limits included", allow_abbrev=False)
+    amber.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
+    amber.add_argument("--scenario", default="normal", help="normal, negative, spike, gaps, mixed, flat, estimate")
+    amber.add_argument("--network", default="Ausgrid", help="network company of the site; tells its time zone")
+    amber.add_argument("--billing", type=int, choices=(5, 30), default=5, help="minutes the meter is billed by")
+    amber.add_argument("--no-feed-in", action="store_true", help="a site without an export channel")
+    amber.add_argument("--two-sites", action="store_true", help="an account with a second site")
+    _fault_option(amber, "throttled,times=2 or limited,endpoint=prices or unauthorized (any endpoint, for good)")
 
 
 def _fault_option(parser: argparse.ArgumentParser, example: str = "silent or delay,s=0.5,for_s=60") -> None:
@@ -60,10 +74,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"sim {args.kind} on {args.listen}: {reason}; choose another --port") from error
+    pushes: Any = None
     try:
         for word in args.fault:
             name, params = _fault(word)
-            if args.kind == "cloud":
+            if args.kind in ("cloud", "amber"):
                 _cloud_fault(simulator, name, params)
             else:
                 simulator.fault(name, **params)
@@ -71,9 +86,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print(f"simulated {args.kind} on {where}; Ctrl-C ends it", flush=True)
         if args.kind == "cloud":
             print(_cloud_settings(simulator), flush=True)
+        pushes = _pushes(args, simulator, clock) if getattr(args, "mqtt_broker", None) else None
+        if args.kind == "amber":
+            print(f"export SIGEN_BRIDGE_AMBER_BASE_URL={simulator.base_url} AMBER_TOKEN={simulator.token}", flush=True)
         while not clock.wait(REPORT_S):
             continue
     finally:
+        if pushes is not None:
+            pushes.stop()
         simulator.stop()
     return EXIT_OK
 
@@ -129,8 +149,41 @@ def cloud_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any
         clock, host=args.listen, port=port, scenario=args.scenario, apps=(App(approval=args.approval),),
         stations=(Station(onboarded=not args.approval),),
     )
-    simulator.world.lifetime_s = args.token_s
+    simulator.world.lifetime_s = simulator.app_world.lifetime_s = args.token_s
+    for home in simulator.app_world.homes.values():
+        home.mode_api = args.app_modes
     return simulator
+
+
+def _pushes(args: argparse.Namespace, simulator: Any, clock: Clock) -> Any:
+    """Return the running MQTT side of a simulated cloud."""
+    from bridge.link.broker import Tls, broker_at
+    from bridge.sim.sigen_mqtt import SigenMqttSim
+
+    broker = broker_at(args.mqtt_broker, 8883 if args.mqtt_ca else 1883, Tls(args.mqtt_ca) if args.mqtt_ca else None)
+    pushes = SigenMqttSim(clock, broker, simulator.world, simulator.flow, layout=args.mqtt_layout,
+                          period_s=args.mqtt_period).start()
+    trust = f"CA={args.mqtt_ca}" if args.mqtt_ca else "TLS=no"
+    print(f"export SIGEN_BRIDGE_SIGEN_MQTT_HOST={broker.host} SIGEN_BRIDGE_SIGEN_MQTT_PORT={broker.port}"
+          f" SIGEN_BRIDGE_SIGEN_MQTT_{trust}", flush=True)
+    return pushes
+
+
+def amber_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
+    """Return the Amber simulator that the options describe."""
+    from bridge.sim.amber import AmberSim
+    from bridge.sim.amber_market import SimSite
+
+    site = SimSite(network=args.network, billing_min=args.billing, feed_in=not args.no_feed_in)
+    second = site._replace(site_id="01J0SIMSITE00000000000002", nmi="4100000002")
+    port = settings["modbus.port"] if settings.is_set("modbus.port") else AMBER_PORT
+    try:
+        return AmberSim(
+            clock, host=args.listen, port=port, sites=(site, second) if args.two_sites else (site,),
+            scenario=args.scenario,
+        )
+    except ValueError as error:
+        raise ConfigError(f"sim amber --scenario: {error}") from error
 
 
 def _cloud_fault(simulator: Any, name: str, params: dict) -> None:
@@ -138,7 +191,7 @@ def _cloud_fault(simulator: Any, name: str, params: dict) -> None:
     try:
         simulator.fail(details.pop("endpoint", "*"), name, details.pop("times", 0), **details)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"sim cloud --fault {name}: {error}") from error
+        raise ConfigError(f"sim --fault {name}: {error}") from error
 
 
 def _cloud_settings(simulator: Any) -> str:
@@ -150,6 +203,7 @@ def _cloud_settings(simulator: Any) -> str:
         f"export SIGEN_BRIDGE_CLOUD_BASE_URL={simulator.base_url} SIGEN_SYSTEM_ID={station.system_id}",
         f"export SIGEN_APP_KEY={app.key} SIGEN_APP_SECRET={app.secret}",
         f"or, instead of the key: export SIGEN_USER={account.username} SIGEN_PASS='{account.password}'",
+        f"for the app, with that user: export SIGEN_BRIDGE_CLOUD_APP_BASE_URL={simulator.base_url}",
     ))
 
 
@@ -185,5 +239,5 @@ def _number(value: str) -> Any:
 
 
 SIMULATORS: Mapping[str, Callable[[argparse.Namespace, Settings, Clock], Any]] = {
-    "plant": plant_sim, "shelly": shelly_sim, "cloud": cloud_sim,
+    "plant": plant_sim, "shelly": shelly_sim, "cloud": cloud_sim, "amber": amber_sim,
 }

@@ -55,13 +55,16 @@ class Lease(NamedTuple):
         """Return the addresses that hold a value which neither was there before nor is ours."""
         return [at for at in COMMANDED if at in holding and not self._ours(at, holding[at], self.touched.get(at, ()))]
 
-    def changed(self, holding: Mapping[int, int]) -> List[int]:
-        """Return the addresses that no longer hold what was last read back, or what we left as it was."""
+    def changed(self, holding: Mapping[int, int], unsure: bool = False) -> List[int]:
+        """Return the addresses that no longer hold what was last read back, or what we left as it was.
+
+        ``unsure`` means that the answer to our last change of a floating cap was lost: it may be either.
+        """
         wanted = {**self.snapshot, **self.expected}
         return [
             at for at in COMMANDED
             if at in holding and at in wanted and not same(at, holding[at], wanted[at])
-            and not (at in self.floating and holding[at] <= max(self.touched[at]))
+            and not (unsure and at in self.floating and holding[at] <= max(self.touched[at]))
         ]
 
     def _ours(self, address: int, raw: int, known: Sequence[int]) -> bool:

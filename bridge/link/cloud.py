@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Union
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from bridge.clock import Clock
 from bridge.errors import EXIT_CLOUD, ConfigError, LinkError, LinkTimeout, PeerError
@@ -191,6 +191,25 @@ def host_of(url: str) -> str:
 def path_part(text: str) -> str:
     """Return an id as one part of a URL's path, whatever characters are in it."""
     return quote(text, safe="")
+
+
+def path_and_query(url: str) -> Tuple[str, Dict[str, str]]:
+    """Return path and query fields of a URL, ("", {}) for text that is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", {}
+    return parts.path, form_fields(parts.query)
+
+
+def form_fields(text: str) -> Dict[str, str]:
+    """Return the fields of a form as it is sent (name=text&...); the last one of a name counts."""
+    return dict(parse_qsl(text, keep_blank_values=True))
+
+
+def percent_decoded(text: str) -> str:
+    """Return a text without its percent escapes; a plus stays a plus."""
+    return unquote(text)
 
 
 def reason_names(cause: BaseException) -> str:

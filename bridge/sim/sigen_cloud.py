@@ -1,4 +1,4 @@
-"""A simulated Sigenergy OpenAPI on a loopback port: limits, expiry, lock-out, firewall and faults included.
+"""A simulated Sigenergy cloud on a loopback port, OpenAPI and app API: limits, expiry, lock-out, faults.
 
 Never reaches beyond this machine and never sleeps for the service's own times: hours pass as fast as the
 clock that it is given. Plain HTTP; made for tests, demonstrations and other people's clients.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from bridge.clock import Clock
+from bridge.sim.sigen_cloud_app import AppService, app_route
+from bridge.sim.sigen_cloud_app_world import AppWorld
 from bridge.sim.sigen_cloud_bodies import DOUBLE_STANDARD, SCENARIOS, Five, flow_of
 from bridge.sim.sigen_cloud_faults import Answer, Fault, FaultPlan, Outcome, blocked, damaged, is_library
 from bridge.sim.sigen_cloud_routes import Request, Service, route
@@ -21,6 +23,7 @@ STOP_POLL_S = 0.01  # how long stopping may take
 LOG_MAX = 20_000  # requests remembered; the simulator may run for days
 DEFAULT_APPS = (App(),)
 DEFAULT_ACCOUNTS = (Account(),)
+Answerer = Union[Service, AppService]
 
 
 class Entry(NamedTuple):
@@ -56,8 +59,10 @@ class SigenCloudSim:
         self.values, self.scenario, self.firewall = values, scenario, firewall
         self.flow_override: Optional[Mapping[str, Any]] = None
         self.world = World(apps, accounts, (Station(),) if stations is None else stations)
-        self.service = Service(self.world, self._flow)
+        self.service = Service(self.world, self.flow)
         self.service.double = frozenset(double)
+        self.app_world = AppWorld(self.world)
+        self.app = AppService(self.app_world, self.flow, self.service.disabled)
         self.faults = FaultPlan()
         self.log: Deque[Entry] = deque(maxlen=LOG_MAX)
         self._turn = threading.Lock()
@@ -96,7 +101,7 @@ class SigenCloudSim:
 
     @property
     def base_url(self) -> str:
-        """What to set cloud.base_url to."""
+        """What to set cloud.base_url and cloud.app_base_url to."""
         return f"http://{self._host}:{self.port}"
 
     def count(self, endpoint: str) -> int:
@@ -116,8 +121,14 @@ class SigenCloudSim:
         self.faults.add(endpoint, Fault(kind, **details), times)
 
     def revoke_tokens(self) -> None:
-        """Make every token invalid before its time, as a password change does."""
+        """Make every token invalid before its time, as a password change does; refresh tokens too."""
         self.world.tokens.clear()
+        self.app_world.tokens.clear()
+
+    @property
+    def saved_tariffs(self) -> List[Mapping[str, Any]]:
+        """The tariff payloads that were accepted, oldest first."""
+        return self.app_world.saved_tariffs
 
     def approve(self, system_id: str) -> None:
         """Play the owner who confirms an onboarding."""
@@ -127,7 +138,8 @@ class SigenCloudSim:
         """Let an endpoint not exist (404) or not take its method (405), as one of two spellings may not."""
         self.service.disabled[endpoint] = status
 
-    def _flow(self) -> Mapping[str, Any]:
+    def flow(self) -> Mapping[str, Any]:
+        """Return the energyFlow body of this moment (kW; gridPower + = export)."""
         if self.flow_override is not None:
             return self.flow_override
         return flow_of(self.values()) if self.values is not None else SCENARIOS[self.scenario]
@@ -135,6 +147,10 @@ class SigenCloudSim:
     def handle(self, request: Request) -> Outcome:
         """Judge one request; faults and firewall stand in front of the service."""
         endpoint, _ids = route(request.method, request.target)
+        service: Answerer = self.service
+        if endpoint == "unknown":
+            endpoint, _ids = app_route(request.method, request.target)
+            service = self.app
         with self._turn:
             fault = self.faults.take(endpoint)
             agent = request.headers.get("user-agent", "")
@@ -143,7 +159,7 @@ class SigenCloudSim:
             elif fault is not None and fault.kind not in ("truncated", "slow", "hang", "drop"):
                 answer = damaged(fault, Answer(200, ""))
             else:
-                answer = self.service.answer(request, self._clock.monotonic(), self._clock.now())
+                answer = service.answer(request, self._clock.monotonic(), self._clock.now())
                 answer = answer if fault is None else damaged(fault, answer)
             self.log.append(Entry(
                 self._clock.now(), self._clock.monotonic(), endpoint, request.method, request.target,

@@ -38,11 +38,11 @@ class Request(NamedTuple):
 
 
 class Failure(Exception):
-    """The service refuses with a code, or with an HTTP status."""
+    """The service refuses with a code, or with an HTTP status; ``said`` is its message."""
 
-    def __init__(self, code: int, status: int = 200) -> None:
+    def __init__(self, code: int, status: int = 200, said: str = "") -> None:
         super().__init__(code)
-        self.code, self.status = code, status
+        self.code, self.status, self.said = code, status, said
 
 
 # fmt: off

@@ -98,4 +98,4 @@ class CloudHandler(BaseHTTPRequestHandler):
             self.wfile.write(content[index:index + 1])
             self.wfile.flush()
 
-    do_GET = do_POST = do_PUT = do_DELETE = _serve
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve

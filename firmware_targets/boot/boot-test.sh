@@ -11,7 +11,7 @@ PYTHON="${PYTHON:-python3}"
 SUITE="${SUITE:-bookworm}"
 BOOT_TIMEOUT_S=240 # all checks of the first boot take some 60 s
 LEFT_OUT=77        # as automake's tests: neither passed nor failed
-clean="$work/$SUITE" root="$work/root"
+clean="$work/$SUITE-2" root="$work/root"
 
 left_out() {
 	echo "boot-test: left out: $*" >&2
@@ -25,7 +25,7 @@ done
 
 if [ ! -x "$clean/usr/bin/python3" ]; then
 	rm -rf "$clean"
-	mmdebstrap --variant=apt --include=systemd,systemd-sysv,dbus,python3 "$SUITE" "$clean" >"$work/mmdebstrap.log" 2>&1 ||
+	mmdebstrap --variant=apt --include=systemd,systemd-sysv,dbus,python3,procps "$SUITE" "$clean" >"$work/mmdebstrap.log" 2>&1 ||
 		left_out "no $SUITE root could be made: $(grep -m1 '^E:' "$work/mmdebstrap.log")"
 fi
 rm -rf "$root"
@@ -44,7 +44,7 @@ mkdir -p "$root/etc/systemd/system/sigen-bridge.service.d"
 printf '[Service]\nWatchdogSec=6\nRestartSec=1\n' >"$root/etc/systemd/system/sigen-bridge.service.d/test.conf"
 cat >"$root/etc/systemd/system/plant.service" <<-'END'
 	[Service]
-	ExecStart=/usr/bin/sigen-bridge sim plant --scenario s3 --port 1502
+	ExecStart=/usr/bin/sigen-bridge sim plant --scenario steady --port 1502
 	Environment=HOME=/root
 	[Install]
 	WantedBy=multi-user.target

@@ -81,8 +81,43 @@ port = 70000" >"$CONFIG"
 	systemctl reset-failed "$UNIT"
 	systemctl start "$UNIT"
 	check "right settings: it starts again" within 30 active
+	battery
 	check "systemd has nothing to complain about" no_complaint
 	check "no module was compiled at run time" [ "$(find /usr/lib/sigen-bridge -newer /root/good.ini -name '*.pyc' | wc -l)" = 0 ]
+}
+
+commanded() { sigen-bridge dump 40029 --direct --json --status-listen off | grep -q '"value": *1'; }
+released() { ! commanded; }
+no_lease() { [ ! -e /var/lib/sigen-bridge/lease.json ]; }
+charge() { sigen-bridge battery charge --kw 1 --for 10m >/dev/null; }
+as_service() { runuser -u sigen-bridge -- env STATE_DIRECTORY=/var/lib/sigen-bridge "$@"; }
+
+# A battery command ends, whichever way its process does.
+battery() {
+	printf '[control]\nenabled = yes\n[status]\ntoken = sesame\n' >>"$CONFIG"
+	systemctl restart "$UNIT"
+	within 15 reads
+	check "battery: the running service takes a command" charge
+	check "battery: the plant is commanded" commanded
+	main="$(show MainPID)"
+	kill -9 "$main"
+	check "battery, kill -9: given back by ExecStopPost or the next start" within 20 released
+	check "battery, kill -9: the lease is closed" within 20 no_lease
+	within 30 renewed "$main"
+	within 15 reads
+	check "battery: a second command" charge
+	systemctl stop "$UNIT"
+	check "battery, stop: given back" released
+
+	as_service sigen-bridge battery charge --kw 1 --for 10m >/dev/null 2>&1 &
+	within 20 commanded
+	check "battery: a command held in the foreground, the service being down" commanded
+	pkill -9 -f "battery charge"
+	check "battery: the watch gives it back while the service is down" within 30 released
+	check "battery: and closes the lease" within 5 no_lease
+	cat /root/good.ini >"$CONFIG"
+	systemctl start "$UNIT"
+	within 30 active
 }
 
 second_boot() {

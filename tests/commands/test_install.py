@@ -128,6 +128,7 @@ def test_install_into_an_image_and_uninstall_leave_what_was_there(machine, image
     assert not (machine.root / "etc/sigen-bridge").exists()
     assert machine.asked() == [
         "systemctl --root=ROOT disable sigen-bridge-tariff.timer", "systemctl --root=ROOT disable sigen-bridge.service",
+        "systemctl --root=ROOT disable sigen-bridge-watch.timer",
         "userdel --prefix ROOT sigen-bridge"]
 
 
@@ -154,6 +155,7 @@ def test_a_running_machine_has_the_service_started(machine, live):
     assert live("uninstall", "--yes")[0] == 0
     assert machine.asked() == [
         "systemctl disable --now sigen-bridge-tariff.timer", "systemctl disable --now sigen-bridge.service",
+        "systemctl disable --now sigen-bridge-watch.timer",
         "systemctl daemon-reload", "userdel sigen-bridge"]
 
 

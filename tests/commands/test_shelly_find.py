@@ -201,9 +201,9 @@ def test_watch_says_each_piece_of_news_once(capsys, tmp_path):
 def test_120_shellys_behind_throttled_multicast_are_all_found_within_ten_seconds(bridge, tmp_path):
     """Each question lets 40 answers through: one scan shows a third, repeated ones converge."""
     clock = Clock()
-    with ShellyCrowd(120) as crowd, ThrottledMdns(crowd.hosts, 40) as air:
+    with ShellyCrowd(120, net="127.8.0") as crowd, ThrottledMdns(crowd.hosts, 40) as air:
         begun = clock.monotonic()
-        rows, done = found(bridge, "--no-sweep", "--subnet", "127.0.0.0/24", "--shelly-port", str(crowd.port),
+        rows, done = found(bridge, "--no-sweep", "--subnet", "127.8.0.0/24", "--shelly-port", str(crowd.port),
                            "--run-state-dir", str(tmp_path))
         elapsed_s = clock.monotonic() - begun
     assert {f"Panel {number:03}" for number in range(120)} == set(rows)
@@ -216,9 +216,9 @@ def test_120_shellys_behind_throttled_multicast_are_all_found_within_ten_seconds
 @pytest.mark.timing
 def test_120_shellys_by_sweep_and_multicast_together_are_each_listed_once(bridge, tmp_path):
     clock = Clock()
-    with ShellyCrowd(120) as crowd, ThrottledMdns(crowd.hosts, 40) as air:
+    with ShellyCrowd(120, net="127.8.0") as crowd, ThrottledMdns(crowd.hosts, 40) as air:
         begun = clock.monotonic()
-        rows, done = found(bridge, "--sweep", "--subnet", "127.0.0.0/24", "--shelly-port", str(crowd.port),
+        rows, done = found(bridge, "--sweep", "--subnet", "127.8.0.0/24", "--shelly-port", str(crowd.port),
                            "--run-state-dir", str(tmp_path))
         elapsed_s = clock.monotonic() - begun
     assert len(rows) == 120 and len({row["mac"] for row in rows.values()}) == 120

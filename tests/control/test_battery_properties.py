@@ -81,6 +81,7 @@ class Battery(RuleBasedStateMachine):
         name, more = action
         self.bench.wire.kill_at, self.bench.wire.kill_before = at, before
         self.act(lambda: self.bench.begin(name, 30.0, 2000.0, **more))
+        self.bench.wire.kill_at = None  # the sequence was shorter than that
 
     @precondition(lambda self: self.alive)
     @rule()
@@ -141,7 +142,7 @@ class Battery(RuleBasedStateMachine):
             self.foreign = True
             self.time_goes_by(7)
             self.foreign = False
-            if self.bench.lease is not None:
+            if not self.alive or self.bench.lease is not None:
                 return  # its time was over meanwhile and all was put back
             self.bench.plant.set(40029, [0])
             for address, raw in self.snapshot.items():

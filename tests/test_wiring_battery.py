@@ -1,0 +1,96 @@
+"""Battery commands by the cloud: the mode first, the body as documented, and the plant looked at afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bridge.clock import ManualClock
+from bridge.config import Origin, Settings
+from bridge.control.battery import Command
+from bridge.errors import Refused
+from bridge.peers.sigen_errors import ApiRejected
+from bridge.sim.sigen_cloud import SigenCloudSim
+from bridge.wiring_battery import seconds_asked, send_by_cloud
+from bridge.wiring_control import desk
+from tests.commands.cloud_desk import KEY, SECRET, STATION
+
+CHARGE = Command("charge", 1800.0, 2000.0)
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def sim(clock):
+    with SigenCloudSim(clock) as simulator:
+        simulator.world.stations[STATION].mode = 8
+        yield simulator
+
+
+@pytest.fixture
+def settings(sim, tmp_path):
+    def make(enabled="yes"):
+        told = {
+            "cloud.base_url": sim.base_url, "cloud.system_id": STATION, "cloud.app_key": KEY, "cloud.app_secret": SECRET,
+            "cloud.region": "eu", "run.state_dir": str(tmp_path), "control.enabled": enabled,
+        }
+        return Settings({key: Origin(value, "test") for key, value in told.items()})
+    return make
+
+
+def sent(sim):
+    return [entry for entry in sim.log if entry.endpoint == "command"]
+
+
+def test_a_command_is_sent_once_and_the_plant_is_looked_at(sim, settings, clock):
+    answer = send_by_cloud(settings(), clock, CHARGE, "openapi", False)
+    assert len(sent(sim)) == 1 and answer["taken"] and answer["confirmed"] in (True, False)
+    assert [entry.endpoint for entry in sim.log][-1] == "energyFlow"
+    journal = desk(settings(), clock).keeper.book.journal.entries()
+    assert [entry["what"] for entry in journal] == ["cloud", "effect"]
+    assert SECRET not in json.dumps(journal) and "tok-sim" not in json.dumps(journal)
+
+
+def test_in_any_other_mode_nothing_is_sent(sim, settings, clock):
+    sim.world.stations[STATION].mode = 0
+    with pytest.raises(Refused, match="mode set nbi"):
+        send_by_cloud(settings(), clock, CHARGE, "openapi", False)
+    assert not sent(sim)
+
+
+def test_without_control_enabled_nothing_is_sent(sim, settings, clock):
+    with pytest.raises(Refused, match="control.enabled"):
+        send_by_cloud(settings("no"), clock, CHARGE, "openapi", False)
+    assert not sim.log
+
+
+def test_a_dry_run_shows_the_body_without_the_token(sim, settings, clock):
+    shown = send_by_cloud(settings("no"), clock, CHARGE, "openapi", True)
+    assert shown["body"]["accessToken"] == "(token)" and shown["body"]["commands"][0]["chargingPower"] == 2.0
+    assert shown["url"].endswith("/openapi/system/battery/command") and not sim.log
+
+
+@pytest.mark.parametrize("code, words", [(1503, "export"), (1504, "peak shaving")])
+def test_a_veto_of_the_plant_is_explained(sim, settings, clock, code, words):
+    sim.fail("command", "code", 1, code=code)
+    with pytest.raises(ApiRejected, match=words):
+        send_by_cloud(settings(), clock, CHARGE, "openapi", False)
+
+
+def test_an_empty_answer_is_an_acceptance(sim, settings, clock):
+    sim.fail("command", "empty", 1)
+    assert send_by_cloud(settings(), clock, CHARGE, "openapi", False)["taken"]
+
+
+def test_until_is_a_time_of_day_or_a_moment(settings, clock):
+    assert 0 < seconds_asked(None, "23:59", settings(), clock) <= 86400
+    assert seconds_asked(None, "2026-11-21T02:00:59+00:00", settings(), clock) == pytest.approx(1800.0)
+    assert seconds_asked("90s", None, settings(), clock) == 90.0
+    assert seconds_asked(None, None, settings(), clock) == 3600.0
+    clock.jump_wall(-clock.now())
+    with pytest.raises(Refused, match="clock"):
+        seconds_asked(None, "23:59", settings(), clock)
