@@ -47,7 +47,7 @@ class _Missing:
     """Stands for a part that this router's packages do not have."""
 
     def find_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("words", nargs="*")
+        parser.add_argument("words", nargs=argparse.REMAINDER)
 
     arguments = find_arguments
 
@@ -69,19 +69,21 @@ def _tool(name: str) -> Any:
 
 def run(args: argparse.Namespace, settings: Any) -> int:
     """Run one verb; whatever fails on the Shelly is exit code 5."""
+    tool = _tool("scripts" if args.verb == "scripts" else "find")
     if args.verb in ("find", "rm"):
-        tool = _tool("find")
         return int(tool.find(args, settings) if args.verb == "find" else tool.remove(args, settings))
     clock = Clock()
+    if args.verb == "scripts" and isinstance(tool, _Missing):
+        return tool.run()
     if args.verb == "scripts" and args.action == "list" and not settings["shelly.host"]:
-        return int(_tool("scripts").library(args))
+        return int(tool.library(args))
     client = shelly_client(settings, clock)
     try:
         client.open()
         if args.verb == "setup":
             return _setup(args, settings, client)
         if args.verb == "scripts":
-            return int(_tool("scripts").run(args, settings, client))
+            return int(tool.run(args, settings, client))
         return _test(args, settings, client, clock)
     except ConfigError:
         raise
