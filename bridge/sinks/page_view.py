@@ -1,0 +1,178 @@
+"""What the page says, as short texts by the id of the element that shows them ("id" or "id:attribute").
+
+Pure; the same dictionary fills the page on the server and is sent to an open one, so that words exist once.
+Never shows a number that does not stand for the present, and never a direction by colour alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+
+from bridge.model import battery_text, grid_text
+
+Rows = List[Tuple[str, str, str]]  # class, name, text
+View = Dict[str, Union[str, Rows]]
+
+RING = 351.9  # length of the circle around the battery, radius 56
+UNKNOWN = "\u2013"
+SOURCES = {
+    "modbus-tcp": "Modbus TCP", "modbus-rtu": "RS485", "cloud-openapi": "Sigenergy cloud", "mqtt": "Sigenergy MQTT",
+    "mqtt-sigen": "Sigenergy MQTT",
+}
+NAMES = {"mqtt": "MQTT", "jsonfile": "File"}
+QUIET_W = 20.0  # a flow this small is not drawn as one: meters see that much in an idle house
+
+
+def view(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> View:
+    """Return everything but the charts."""
+    found: View = {}
+    found.update(_values(snapshot))
+    found.update(_picture(snapshot))
+    found.update(_state(snapshot, health))
+    found["links"] = _links(snapshot, health)
+    found.update(_lease(health.get("control")))
+    return found
+
+
+def power(power_w: Optional[float]) -> str:
+    """Say the size of a power as people read it: 341 W, 8.54 kW, 11.3 kW."""
+    if power_w is None:
+        return UNKNOWN
+    size = abs(power_w)
+    if size < 999.5:
+        return f"{size:.0f} W"
+    return f"{size / 1000:.2f} kW" if size < 9995 else f"{size / 1000:.1f} kW"
+
+
+def lasting(seconds: float) -> str:
+    """Say a duration: 12 s, 4 min, 2 h 05 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _watts(power_w: Optional[float]) -> str:
+    return "unknown" if power_w is None else f"{power_w:.0f} W"
+
+
+def _percent(soc_pct: Optional[float]) -> str:
+    return "unknown" if soc_pct is None else f"{soc_pct:.1f} %"
+
+
+def _values(snapshot: Mapping[str, Any]) -> View:
+    """The five values, exactly and in words."""
+    return {
+        "sun": _watts(snapshot["pv_w"]),
+        "soc": _percent(snapshot["soc_pct"]),
+        "battery": battery_text(snapshot["battery_charge_w"]),
+        "grid": grid_text(snapshot["grid_import_w"]),
+        "house": _watts(snapshot["load_w"]) + (" (derived)" if snapshot["load_derived"] else ""),
+    }
+
+
+def _picture(snapshot: Mapping[str, Any]) -> View:
+    """The five values and their directions in the picture; ``in`` is towards the middle."""
+    pv, battery, grid, load = (snapshot[key] for key in ("pv_w", "battery_charge_w", "grid_import_w", "load_w"))
+    soc = snapshot["soc_pct"]
+    found: View = {
+        "p_sun": power(pv), "p_grid": power(grid), "p_house": power(load),
+        "p_soc": UNKNOWN if soc is None else f"{soc:.0f} %",
+        "ring:stroke-dasharray": f"{RING * (soc or 0) / 100:.0f} {RING:.0f}",
+        "w_bat": battery_text(battery).split()[0] + (f" {power(battery)}" if battery else ""),
+        "w_grid": grid_text(grid).split()[0],
+        "n_grid:class": "node c-exp" if _way(grid) == "out" else "node c-grid",
+        "picture:class": "live" if snapshot["valid"] else "dim",
+        "picture:aria-label": f"Power flow: sun {_watts(pv)}; battery {_percent(soc)}, {battery_text(battery)};"
+                              f" grid {grid_text(grid)}; house {_watts(load)}",
+    }
+    # towards the middle: sun, a discharging battery, an importing grid
+    flows = (("sun", pv), ("bat", None if battery is None else -battery), ("grid", grid),
+             ("house", None if load is None else -load))
+    for name, inward in flows:
+        found[f"f_{name}:class"] = "flow " + _way(inward)
+        found[f"l_{name}:stroke-width"] = f"{2.5 + min(5.5, abs(inward or 0) / 1500):.1f}"
+    return found
+
+
+def _way(inward_w: Optional[float]) -> str:
+    if inward_w is None or abs(inward_w) < QUIET_W:
+        return "none"
+    return "in" if inward_w > 0 else "out"
+
+
+def _state(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> View:
+    """Whether the numbers are live, where they come from and how old they are."""
+    source, age_s = snapshot["source"], snapshot["age_s"]
+    if snapshot["valid"]:
+        from_cloud = str(source).partition("-")[0] in ("cloud", "mqtt")
+        state = ("warn", "From the cloud") if from_cloud else ("ok", "Live")
+    else:
+        state = ("wait", "Waiting") if source is None else ("bad", "Not live")
+    return {
+        "state:class": f"pill {state[0]}", "state": state[1],
+        "reason": _sentence(str(snapshot["reason"] or "")),
+        "reason:class": "reason" if snapshot["reason"] else "none",
+        "source": SOURCES.get(str(source), str(source or "none yet")),
+        "peer": str(health.get("peer") or health["plant"]),
+        "age": "no reading yet" if age_s is None else f"{lasting(age_s)} ago",
+        "age:data-s": "" if age_s is None else f"{age_s:.1f}",
+        "health": "healthy" if health["ok"] else "not healthy",
+        "cycles": f"{health['cycles']} cycles", "late": f"{health['late']} late",
+        "failed": f"{health['failed']} failed", "dropped": f"{health['dropped']} dropped",
+        "version": str(health["version"]),
+    }
+
+
+def _links(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> Rows:
+    """A row for the plant, the cloud, and each place the values go to."""
+    failover = health.get("failover")
+    local = snapshot["valid"] and str(snapshot["source"]).startswith("modbus")
+    away = failover["local_error"] if failover else None
+    rows = [("ok", "Plant", "answers") if local else ("bad", "Plant", str(away or _trouble(health)))]
+    if str(health["plant"]).startswith("cloud"):
+        rows = []  # nobody asks the plant itself
+    rows.append(_cloud(snapshot, health, failover))
+    rows += [_sink(sink) for sink in health["sinks"]]
+    return rows
+
+
+def _trouble(health: Mapping[str, Any]) -> str:
+    return str(health.get("last_error") or health["reason"] or "no answer yet")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _cloud(
+    snapshot: Mapping[str, Any], health: Mapping[str, Any], failover: Optional[Mapping[str, Any]]
+) -> Tuple[str, str, str]:
+    if failover is None:
+        if str(health["plant"]).startswith("cloud"):
+            return ("ok", "Cloud", "answers") if snapshot["valid"] else ("bad", "Cloud", _trouble(health))
+        return "off", "Cloud", "no fallback set up"
+    if failover["cloud_error"]:
+        return "bad" if failover["state"] == "cloud" else "warn", "Cloud", str(failover["cloud_error"])
+    if failover["state"] == "cloud":
+        return "warn", "Cloud", f"stands in for the plant, for {lasting(failover['for_s'])}"
+    return "ok", "Cloud", "ready" if failover["state"] == "local" else "is being asked: the plant does not answer"
+
+
+def _sink(sink: Mapping[str, Any]) -> Tuple[str, str, str]:
+    name = NAMES.get(str(sink["name"])) or _sentence(str(sink["name"]))
+    if sink["ok"]:
+        return "ok", name, "up to date"
+    return ("bad", name, str(sink["error"])) if sink["error"] else ("wait", name, "nothing delivered yet")
+
+
+def _lease(control: Optional[Mapping[str, Any]]) -> View:
+    """The battery command in force; without one there is nothing to see."""
+    if not control:
+        return {"lease:class": "none", "lease_text": "", "lease_end": ""}
+    ends_in_s = control.get("ends_in_s")
+    return {
+        "lease:class": "card lease",
+        "lease_text": str(control.get("text") or control.get("action") or control.get("state") or ""),
+        "lease_end": "" if ends_in_s is None else f"ends in {lasting(ends_in_s)}",
+    }

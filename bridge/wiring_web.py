@@ -1,0 +1,123 @@
+"""The page, the event stream, history and metrics of a running bridge, wired together when one is first asked for.
+
+Never imported before that, and never does anything in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+from typing import Any, Dict, Mapping, Optional
+
+from bridge import data
+from bridge.link.httpd import Answer, Request, Route, json_answer
+from bridge.link.http_words import kept_answer
+from bridge.link.streams import ALIVE, Streams, Told, event
+from bridge.model import FIVE
+from bridge.sinks.history import STEP_S
+from bridge.sinks.page_charts import chart_values
+from bridge.sinks.page_view import View, view
+
+CHARTS_S = 15.0  # how often an open page gets new charts
+STREAM = "text/event-stream; charset=utf-8"
+HISTORY_KEYS = dict(zip(FIVE, ("pv_w", "soc_pct", "battery_charge_w", "grid_import_w", "load_w")))
+
+
+class Web:
+    """The routes of one service; ``service`` is asked for snapshot, health and history, and told nothing."""
+
+    def __init__(self, service: Any) -> None:
+        self._service, self._clock = service, service.clock
+        self._sent: View = {}  # what every open page shows by now
+        self._everything = True  # the next round must be whole: somebody new is there
+        self._charts: Dict[str, str] = {}
+        self._charts_at = -CHARTS_S
+        self.streams = Streams(self._clock, {
+            "api": Told(self._snapshot, self._snapshot, lambda: ALIVE),
+            "page": Told(self._whole, self._changes, self._changes),
+        })
+        service.listeners += (self.streams.news,)
+
+    @property
+    def routes(self) -> Mapping[str, Route]:
+        """Return path -> function that answers."""
+        return {
+            "/": self.front, "/v1/stream": self.stream, "/v1/history": self.history, "/metrics": self.metrics,
+            "/v1/snapshot.schema.json": self.schema,
+        }
+
+    def front(self, request: Request) -> Answer:
+        """Return the page."""
+        from bridge.sinks.page import page, policy  # the template is not kept
+
+        nonce = binascii.b2a_base64(os.urandom(18), newline=False).decode()
+        values: View = {**self._view(), **self._chart_values()}
+        return Answer(200, "text/html; charset=utf-8", page(values, nonce).encode(), (
+            ("Content-Security-Policy", policy(nonce)), ("Referrer-Policy", "no-referrer")))
+
+    def stream(self, request: Request) -> Answer:
+        """Hand the connection to the streams."""
+        if self.streams.full:
+            return json_answer({"error": "too many streams are open"}, 503, (("Retry-After", "5"),))
+        kind = "page" if request.query.get("for") == "page" else "api"
+        return Answer(200, STREAM, b"", (("X-Accel-Buffering", "no"),), lambda peer: self.streams.take(kind, peer))
+
+    def history(self, request: Request) -> Answer:
+        """Return the samples of the last hour, or of fewer minutes."""
+        asked = request.query.get("minutes", "60")
+        if not (asked.isdecimal() and 1 <= int(asked) <= 60):
+            return json_answer({"error": "minutes is a whole number from 1 to 60"}, 400)
+        slots = int(int(asked) * 60 / STEP_S)
+        now, kept = self._clock.monotonic(), self._service.history
+        columns = {HISTORY_KEYS[field]: kept.series(field, now, slots) for field in FIVE}
+        end = columns["pv_w"].end
+        content = {"schema": 1, "step_s": STEP_S, "until": round(self._clock.now() - now + end, 3)}
+        content.update({key: [_short(value) for value in row.values] for key, row in columns.items()})
+        return kept_answer(content, f'W/"{end:.0f}-{slots}-{kept.last}"')
+
+    def metrics(self, request: Request) -> Answer:
+        """Return the Prometheus text."""
+        from bridge.sinks.metrics import CONTENT_TYPE, metrics
+
+        text = metrics(self._service.status.snapshot(), self._service.health(), len(self.streams))
+        return Answer(200, CONTENT_TYPE, text.encode())
+
+    def schema(self, request: Request) -> Answer:
+        """Return the JSON schema of the snapshot."""
+        with open(os.path.join(os.path.dirname(data.__file__), "snapshot.schema.json"), "rb") as handle:
+            content = handle.read()
+        return Answer(200, "application/schema+json", content, (
+            ("ETag", f'"{binascii.crc32(content):08x}"'), ("Cache-Control", "max-age=3600")))
+
+    def _snapshot(self) -> bytes:
+        return event(json.dumps(self._service.status.snapshot()).encode())
+
+    def _whole(self) -> bytes:
+        """What a page is told that has just come; from the next round on it hears only changes."""
+        self._everything = True
+        return _page_event({**self._view(), **self._chart_values()})
+
+    def _changes(self) -> bytes:
+        everything, self._everything = self._everything, False
+        values: View = {**self._view(), **self._chart_values()}
+        before, self._sent = {} if everything else self._sent, values
+        return _page_event({key: value for key, value in values.items() if before.get(key) != value})
+
+    def _view(self) -> View:
+        return view(self._service.status.snapshot(), self._service.health())
+
+    def _chart_values(self) -> Dict[str, str]:
+        now = self._clock.monotonic()
+        if now - self._charts_at >= CHARTS_S:
+            self._charts, self._charts_at = chart_values(self._service.history, now), now
+        return self._charts
+
+
+def _page_event(values: Mapping[str, Any]) -> bytes:
+    return event(json.dumps(values, separators=(",", ":")).encode(), b"page")
+
+
+def _short(value: Optional[float]) -> Optional[float]:
+    """Watts and percent to a tenth: more is noise, and would double the answer."""
+    return None if value is None else round(value, 1)
