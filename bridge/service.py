@@ -131,7 +131,7 @@ class Service:
 
         return {
             "/healthz": health, "/latest": relay, "/v1/snapshot": snapshot,
-            **{path: self._on_the_web for path in WEB}, **self.more_routes,
+            **dict.fromkeys(WEB, self._on_the_web), **self.more_routes,
         }
 
     def _on_the_web(self, request: Any) -> Any:
@@ -163,9 +163,10 @@ class Service:
         standing = getattr(self.source, "health", None)
         return {
             "failover": standing() if standing is not None else None,
-            "ok": bool(shown["valid"]), "version": __version__, "source": shown["source"],
-            "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
-            "last_error": loop.last_error or None, "plant": self.source.name, "peer": getattr(self.source, "peer", None),
+            "ok": bool(shown["valid"]), "version": __version__,
+            "source": shown["source"], "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
+            "last_error": loop.last_error or None,
+            "plant": self.source.name, "peer": getattr(self.source, "peer", None),
             "cycles": loop.cycles, "late": loop.late, "failed": loop.failed,
             "dropped": loop.dropped, "sinks": [_sink_health(outbox) for outbox in self.outboxes],
         }

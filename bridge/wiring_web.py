@@ -11,8 +11,8 @@ import os
 from typing import Any, Dict, Mapping, Optional
 
 from bridge import data
-from bridge.link.httpd import Answer, Request, Route, json_answer
 from bridge.link.http_words import kept_answer
+from bridge.link.httpd import Answer, Request, Route, json_answer
 from bridge.link.streams import ALIVE, Streams, Told, event
 from bridge.model import FIVE
 from bridge.sinks.history import STEP_S
@@ -30,12 +30,11 @@ class Web:
     def __init__(self, service: Any) -> None:
         self._service, self._clock = service, service.clock
         self._sent: View = {}  # what every open page shows by now
-        self._everything = True  # the next round must be whole: somebody new is there
         self._charts: Dict[str, str] = {}
         self._charts_at = -CHARTS_S
         self.streams = Streams(self._clock, {
             "api": Told(self._snapshot, self._snapshot, lambda: ALIVE),
-            "page": Told(self._whole, self._changes, self._changes),
+            "page": Told(self._now, self._changes, self._changes, lambda: _page_event(self._sent)),
         })
         service.listeners += (self.streams.news,)
 
@@ -93,15 +92,12 @@ class Web:
     def _snapshot(self) -> bytes:
         return event(json.dumps(self._service.status.snapshot()).encode())
 
-    def _whole(self) -> bytes:
-        """What a page is told that has just come; from the next round on it hears only changes."""
-        self._everything = True
+    def _now(self) -> bytes:
         return _page_event({**self._view(), **self._chart_values()})
 
     def _changes(self) -> bytes:
-        everything, self._everything = self._everything, False
         values: View = {**self._view(), **self._chart_values()}
-        before, self._sent = {} if everything else self._sent, values
+        before, self._sent = self._sent, values
         return _page_event({key: value for key, value in values.items() if before.get(key) != value})
 
     def _view(self) -> View:

@@ -71,7 +71,7 @@ class Gate(NamedTuple):
         if self.loopback and name not in LOOPBACK:
             return text_answer(403, "this address is served under its own name only")
         if not self.loopback and not self.token and not _is_home(name):
-            return text_answer(403, "served under addresses and names of a home network only; another needs status.token")
+            return text_answer(403, "served under names of a home network only; another needs status.token")
         origin = headers.get("origin", "")
         if origin and origin.lower().partition("://")[2] != host:
             return text_answer(403, "a page of another origin may not ask here")

@@ -42,7 +42,8 @@ class Talk(BaseHTTPRequestHandler):
         # BaseHTTPRequestHandler's own __init__ would talk to the socket at once, for as long as that lasts.
         self._visitor, self._desk = visitor, desk
         self._taken: Optional[Callable[[socket.socket], None]] = None
-        self.rfile, self.wfile = io.BytesIO(head), io.BytesIO()
+        self.rfile, self._said = io.BytesIO(head), io.BytesIO()
+        self.wfile = self._said
         self.close_connection = True
         self.command = ""
 
@@ -51,7 +52,7 @@ class Talk(BaseHTTPRequestHandler):
         connection = self._visitor.connection
         self.handle_one_request()
         connection.settimeout(TALK_S)
-        connection.sendall(self.wfile.getvalue())
+        connection.sendall(self._said.getvalue())
         if self._taken is not None:
             self._taken(connection)
             return TAKEN
@@ -119,10 +120,11 @@ class Talk(BaseHTTPRequestHandler):
         return answer
 
     def _no_such(self, path: str) -> Answer:
-        allowed = ("GET, HEAD",) if path in self._desk.routes else ()
-        allowed += ("POST",) if path in self._desk.writers else ()
-        if allowed:
-            return text_answer(405, f"only {', '.join(allowed)} here", (("Allow", ", ".join(allowed)),))
+        methods = ["GET", "HEAD"] if path in self._desk.routes else []
+        methods += ["POST"] if path in self._desk.writers else []
+        if methods:
+            allowed = ", ".join(methods)
+            return text_answer(405, f"only {allowed} here", (("Allow", allowed),))
         return text_answer(404, "no such page")
 
     def _body(self) -> Tuple[bytes, Optional[Answer]]:

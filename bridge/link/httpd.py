@@ -20,7 +20,7 @@ from bridge.link.http_lobby import Lobby, Visitor
 from bridge.link.http_talk import CLOSE, KEEP, Desk, Talk
 from bridge.link.http_words import Answer, Request, Route, json_answer
 
-__all__ = ["Answer", "HttpServer", "Request", "Route", "json_answer"]
+__all__ = ("Answer", "HttpServer", "Request", "Route", "json_answer")
 
 QUEUE = 64  # connections that the kernel keeps until we come round to them
 WORKERS = 8  # requests answered at once; more wait for their turn

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from bridge.clock import Clock
 
@@ -22,11 +22,24 @@ ALIVE = b": alive\n\n"  # a comment: readers ignore it, proxies and radios keep 
 
 
 class Told(NamedTuple):
-    """What readers of one kind are told: ``first`` when they come, ``news`` for a reading, ``beat`` without one."""
+    """What readers of one kind are told: ``first`` when they come, ``news`` for a reading, ``beat`` without one.
+
+    Where news are only what has changed, ``whole`` repeats all of it for who has come since the last round.
+    """
 
     first: Callable[[], bytes]
     news: Callable[[], bytes]
     beat: Callable[[], bytes]
+    whole: Optional[Callable[[], bytes]] = None
+
+
+class Reader:
+    """An open stream; ``fresh`` until its first round."""
+
+    __slots__ = ("kind", "connection", "fresh")
+
+    def __init__(self, kind: str, connection: socket.socket) -> None:
+        self.kind, self.connection, self.fresh = kind, connection, True
 
 
 class Streams:
@@ -34,9 +47,10 @@ class Streams:
 
     def __init__(self, clock: Clock, kinds: Mapping[str, Told]) -> None:
         self._clock, self._kinds = clock, kinds
-        self._open: List[Tuple[str, socket.socket]] = []
+        self._open: List[Reader] = []
         self._mutex = threading.Lock()
         self._news = threading.Event()
+        self._count = 0  # of news, also while nobody listens
         self._running = False
         self.dropped = 0
 
@@ -50,6 +64,7 @@ class Streams:
 
     def news(self) -> None:
         """Say that there is a reading; returns at once."""
+        self._count += 1
         if self._open:
             self._news.set()
 
@@ -57,13 +72,16 @@ class Streams:
         """Take over a connection whose head of an answer is sent; raises OSError when it is gone already."""
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        before = self._count
         first = b"retry: %d\n\n" % RETRY_MS + self._kinds[kind].first()
         if connection.send(first) < len(first):
             raise ConnectionError("a stream that takes nothing")
         with self._mutex:
             if self.full or self._clock.stopped:
                 raise ConnectionError("no place left")
-            self._open.append((kind, connection))
+            self._open.append(Reader(kind, connection))
+            if self._count != before:  # a reading came between the first words and the place in the list
+                self._news.set()
             if self._running:
                 return
             self._running = True
@@ -73,8 +91,8 @@ class Streams:
         """Hang up on everybody."""
         with self._mutex:
             left, self._open = self._open, []
-        for _, connection in left:
-            _hang_up(connection)
+        for reader in left:
+            _hang_up(reader.connection)
         self._news.set()
 
     def _run(self) -> None:
@@ -95,20 +113,24 @@ class Streams:
                 self._running = False
                 return False
         texts: Dict[str, bytes] = {}
+        whole: Dict[str, bytes] = {}
         gone = []
         for reader in everybody:
-            kind, connection = reader
+            kind, told = reader.kind, self._kinds[reader.kind]
             if kind not in texts:
-                told = self._kinds[kind]
                 texts[kind] = told.news() if came else told.beat()
-            if not _sent(connection, texts[kind]):
+            if reader.fresh and told.whole is not None and kind not in whole:
+                whole[kind] = told.whole()
+            text = whole.get(kind, texts[kind]) if reader.fresh else texts[kind]
+            reader.fresh = False
+            if not _sent(reader.connection, text):
                 gone.append(reader)
         if gone:
             with self._mutex:
                 self._open = [reader for reader in self._open if reader not in gone]
                 self.dropped += len(gone)
-            for _, connection in gone:
-                _hang_up(connection)
+            for reader in gone:
+                _hang_up(reader.connection)
         return True
 
 

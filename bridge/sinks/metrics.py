@@ -27,7 +27,8 @@ def metrics(snapshot: Mapping[str, Any], health: Mapping[str, Any], streams: int
     soc = snapshot["soc_pct"]
     return "".join(_rendered(metric) for metric in (
         _one("pv_watts", "gauge", "Power of the sun.", snapshot["pv_w"]),
-        _one("battery_charge_watts", "gauge", "Power into the battery; negative while it discharges.", snapshot["battery_charge_w"]),
+        _one("battery_charge_watts", "gauge", "Power into the battery; negative while it discharges.",
+             snapshot["battery_charge_w"]),
         _one("battery_soc_ratio", "gauge", "State of charge, 0 to 1.", None if soc is None else round(soc / 100, 5)),
         _one("grid_import_watts", "gauge", "Power from the grid; negative while exporting.", snapshot["grid_import_w"]),
         _one("load_watts", "gauge", "Power that the house uses.", snapshot["load_w"]),
@@ -55,9 +56,11 @@ def _sinks(sinks: Iterable[Mapping[str, Any]]) -> List[Metric]:
     """Samples of one metric stand together, whatever the number of sinks."""
     each = [({"sink": sink["name"]}, sink) for sink in sinks]
     return [
-        Metric("sink_up", "gauge", "1 while the last delivery worked.", [(name, float(sink["ok"])) for name, sink in each]),
-        Metric("sink_written_total", "counter", "Readings delivered.", [(name, sink["written"]) for name, sink in each]),
-        Metric("sink_errors_total", "counter", "Deliveries that failed.", [(name, sink["errors"]) for name, sink in each]),
+        Metric(name, kind, text, [(labels, float(sink[key])) for labels, sink in each]) for name, kind, text, key in (
+            ("sink_up", "gauge", "1 while the last delivery worked.", "ok"),
+            ("sink_written_total", "counter", "Readings delivered.", "written"),
+            ("sink_errors_total", "counter", "Deliveries that failed.", "errors"),
+        )
     ]
 
 

@@ -11,6 +11,8 @@ from bridge.sinks.charts import Chart, chart, window_min
 from bridge.sinks.history import STEP_S, History
 from bridge.sinks.page_view import power
 
+WORDS = {1: "last minute", 60: "last hour"}
+
 
 class Row(NamedTuple):
     """One chart; ``least`` is the smallest span of its scale, so that noise is not drawn as mountains."""
@@ -37,7 +39,7 @@ def chart_values(history: History, now: float) -> Dict[str, str]:
     """Return paths, scales and sentences of all charts."""
     minutes = window_min(history.spans(now))
     slots = int(minutes * 60 / STEP_S)
-    values = {"c_window": f"last {minutes} minutes" if 1 < minutes < 60 else "last hour" if minutes == 60 else "last minute"}
+    values = {"c_window": WORDS.get(minutes, f"last {minutes} minutes")}
     for row in CHARTS:
         drawn = chart(history.series(row.field, now, slots), row.least, row.full)
         values.update({

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from bridge.clock import Clock
-from bridge.errors import ConfigError, LinkError, PeerError
-from bridge.link.bridge_http import get_json, post_json
+from bridge.errors import ConfigError, PeerError
 from bridge.link import http_lobby
+from bridge.link.bridge_http import get_json, post_json
 from bridge.link.httpd import Answer, HttpServer, json_answer
 
 
