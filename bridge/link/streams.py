@@ -51,7 +51,7 @@ class Streams:
         self._mutex = threading.Lock()
         self._news = threading.Event()
         self._count = 0  # of news, also while nobody listens
-        self._running = False
+        self._running = self._closed = False
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class Streams:
         if connection.send(first) < len(first):
             raise ConnectionError("a stream that takes nothing")
         with self._mutex:
-            if self.full or self._clock.stopped:
+            if self.full or self._closed:
                 raise ConnectionError("no place left")
             self._open.append(Reader(kind, connection))
             if self._count != before:  # a reading came between the first words and the place in the list
@@ -88,8 +88,9 @@ class Streams:
         threading.Thread(target=self._run, name="streams", daemon=True).start()
 
     def close(self) -> None:
-        """Hang up on everybody."""
+        """Hang up on everybody, now and from now on."""
         with self._mutex:
+            self._closed = True
             left, self._open = self._open, []
         for reader in left:
             _hang_up(reader.connection)
