@@ -43,8 +43,22 @@ def targets_table():
     return table.table(targets.load()).strip()
 
 
-SECTIONS = {"settings": settings_table, "commands": commands_table, "targets": targets_table}
-GENERATED = (README, ROOT / "docs" / "settings.md", ROOT / "docs" / "targets.md")
+def metrics_table():
+    """Return the metrics of /metrics as a Markdown table, from what is rendered with everything in use."""
+    from bridge.sinks.metrics import metrics
+    from tests.sinks.test_metrics import FULL, SNAPSHOT
+
+    text = metrics(SNAPSHOT, FULL, 1)
+    labels = dict(re.findall(r"^(\w+)\{(.*?)\} ", text, re.M))
+    lines = ["| metric | what it is |", "|---|---|"]
+    for name, what in re.findall(r"^# HELP (\w+) (.*)$", text, re.M):
+        names = re.findall(r'(\w+)="', labels.get(name, ""))
+        lines.append(f"| `{name}{{{', '.join(names)}}}` | {what} |" if names else f"| `{name}` | {what} |")
+    return "\n".join(lines)
+
+
+SECTIONS = {"settings": settings_table, "commands": commands_table, "targets": targets_table, "metrics": metrics_table}
+GENERATED = (README, *(ROOT / "docs" / name for name in ("settings.md", "targets.md", "http.md")))
 
 
 def with_tables(text):

@@ -362,3 +362,9 @@ def test_a_router_without_the_web_package_still_tells_the_numbers(desk, monkeypa
     assert status == 200 and headers["content-type"].startswith("text/plain")
     assert b"importing 8540 W" in body and b"sigen-bridge-web" in body
     assert ask(desk, "/metrics")[0] == 501 and ask(desk, "/v1/snapshot")[0] == 200
+
+
+def test_the_documentation_names_every_address(desk):
+    text = (Path(__file__).parent.parent / "docs" / "http.md").read_text("utf-8")
+    told = set(re.findall(r"^\| `(/[^`]*)` \|", text, re.M))
+    assert told == set(desk.service.routes())

@@ -37,6 +37,7 @@ usage() {
 		  --cloud           with the cloud side
 		  --tools           with discover, doctor and serial probe
 		  --control         with commands for the battery and for loads
+		  --web             with the status page, event stream and metrics
 		  --all             with everything, simulators included
 		  --packages        get missing Python packages by opkg, apk or apt first (needs internet)
 		  --check           only say what is missing
@@ -76,6 +77,7 @@ arguments() {
 		--cloud) add_part sigen-bridge-cloud ;;
 		--tools) add_part sigen-bridge-tools ;;
 		--control) add_part sigen-bridge-control ;;
+		--web) add_part sigen-bridge-web ;;
 		--all) chosen="$PARTS" ;;
 		--packages) packages=yes ;;
 		--check) action=check ;;
