@@ -16,11 +16,13 @@ from bridge.link.httpd import Answer, Request, Route, json_answer
 from bridge.link.streams import ALIVE, Streams, Told, event
 from bridge.model import FIVE
 from bridge.sinks.history import STEP_S
-from bridge.sinks.page_charts import chart_values
-from bridge.sinks.page_view import View, view
+from bridge.sinks.page_charts import chart_values, worth_s
+from bridge.sinks.page_view import View, numbers, standing, view
 
-CHARTS_S = 15.0  # how often an open page gets new charts
+STANDING_S = 4.5  # how often an open page hears of counters, sinks and a command, unless the state itself changes
 STREAM = "text/event-stream; charset=utf-8"
+COMPACT = json.JSONEncoder(separators=(",", ":")).encode
+FIVE_KEYS = ("pv_w", "soc_pct", "battery_charge_w", "grid_import_w", "load_w", "load_derived", "valid")
 HISTORY_KEYS = dict(zip(FIVE, ("pv_w", "soc_pct", "battery_charge_w", "grid_import_w", "load_w")))
 
 
@@ -30,8 +32,11 @@ class Web:
     def __init__(self, service: Any) -> None:
         self._service, self._clock = service, service.clock
         self._sent: View = {}  # what every open page shows by now
+        self._five: Any = None  # the values behind its numbers
+        self._state: Any = None  # and behind the rest
+        self._standing_at = -STANDING_S
         self._charts: Dict[str, str] = {}
-        self._charts_at = -CHARTS_S
+        self._charts_until = 0.0
         self.streams = Streams(self._clock, {
             "api": Told(self._snapshot, self._snapshot, lambda: ALIVE),
             "page": Told(self._now, self._changes, self._changes, lambda: _page_event(self._sent)),
@@ -96,22 +101,37 @@ class Web:
         return _page_event({**self._view(), **self._chart_values()})
 
     def _changes(self) -> bytes:
-        values: View = {**self._view(), **self._chart_values()}
-        before, self._sent = self._sent, values
-        return _page_event({key: value for key, value in values.items() if before.get(key) != value})
+        """Say what open pages do not show yet; what cannot have changed is not even looked at."""
+        snapshot, now = self._service.status.snapshot(), self._clock.monotonic()
+        fresh: View = {}
+        five = [snapshot[key] for key in FIVE_KEYS]
+        if five != self._five:
+            self._five = five
+            fresh.update(numbers(snapshot))
+        state = snapshot["valid"], snapshot["source"], snapshot["reason"]
+        if state != self._state or now - self._standing_at >= STANDING_S:
+            self._state, self._standing_at = state, now
+            fresh.update(standing(snapshot, self._service.health()))
+        if now >= self._charts_until or not self._sent:
+            fresh.update(self._chart_values())
+        sent = self._sent
+        changed = {key: value for key, value in fresh.items() if sent.get(key) != value}
+        sent.update(changed)
+        return _page_event(changed)
 
     def _view(self) -> View:
         return view(self._service.status.snapshot(), self._service.health())
 
     def _chart_values(self) -> Dict[str, str]:
         now = self._clock.monotonic()
-        if now - self._charts_at >= CHARTS_S:
-            self._charts, self._charts_at = chart_values(self._service.history, now), now
+        if now >= self._charts_until:
+            self._charts = chart_values(self._service.history, now)
+            self._charts_until = now + worth_s(self._service.history, now)
         return self._charts
 
 
 def _page_event(values: Mapping[str, Any]) -> bytes:
-    return event(json.dumps(values, separators=(",", ":")).encode(), b"page")
+    return event(COMPACT(values).encode(), b"page")
 
 
 def _short(value: Optional[float]) -> Optional[float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from math import nan
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from bridge.model import FIVE, Reading, validity_s
 
@@ -75,12 +75,19 @@ class History:
             return 0
         return max(1, min(SLOTS, int(now / STEP_S) - self._first + 1))
 
-    def series(self, field: str, now: float, slots: int = SLOTS) -> Series:
-        """Return one of the five (a field of Reading) for the ``slots`` slots that end with the present one."""
+    def window(self, field: str, now: float, slots: int = SLOTS) -> "array[float]":
+        """Return one of the five (a field of Reading) in the ``slots`` slots that end now; nan is unknown."""
         ring, current = self._rings[FIVE.index(field)], int(now / STEP_S)
-        oldest = max(self._first, self._slot - SLOTS + 1)
-        values: List[Optional[float]] = []
-        for slot in range(current - slots + 1, current + 1):
-            held = ring[slot % SLOTS] if 0 <= oldest <= slot <= self._slot else nan
-            values.append(None if held != held else held)
-        return Series((current + 1) * STEP_S, STEP_S, tuple(values))
+        begin = max(current - slots + 1, self._first, self._slot - SLOTS + 1)
+        end = min(current, self._slot) + 1
+        if self._slot < 0 or begin >= end:
+            return array("f", [nan]) * slots
+        first, last = begin % SLOTS, end % SLOTS
+        known = ring[first:last] if first < last else ring[first:] + ring[:last]
+        before, after = begin - (current - slots + 1), current + 1 - end
+        return array("f", [nan]) * before + known + array("f", [nan]) * after
+
+    def series(self, field: str, now: float, slots: int = SLOTS) -> Series:
+        """Return the same as numbers and None."""
+        values = tuple(None if held != held else held for held in self.window(field, now, slots))
+        return Series((int(now / STEP_S) + 1) * STEP_S, STEP_S, values)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple, Optional
 
-from bridge.sinks.charts import Chart, chart, window_min
+from bridge.sinks.charts import Chart, chart, columns, window_min
 from bridge.sinks.history import STEP_S, History
 from bridge.sinks.page_view import power
 
@@ -35,13 +35,18 @@ CHARTS = (
 )
 
 
+def worth_s(history: History, now: float) -> float:
+    """Return after how long new charts are worth their price: a few columns."""
+    return max(STEP_S, min(60.0, 2.0 * window_min(history.spans(now))))
+
+
 def chart_values(history: History, now: float) -> Dict[str, str]:
     """Return paths, scales and sentences of all charts."""
     minutes = window_min(history.spans(now))
     slots = int(minutes * 60 / STEP_S)
     values = {"c_window": WORDS.get(minutes, f"last {minutes} minutes")}
     for row in CHARTS:
-        drawn = chart(history.series(row.field, now, slots), row.least, row.full)
+        drawn = chart(columns(history.window(row.field, now, slots)), row.least, row.full)
         values.update({
             f"{row.id}_line:d": drawn.line, f"{row.id}_up:d": drawn.above, f"{row.id}_down:d": drawn.below,
             f"{row.id}_zero:d": f"M0 {drawn.zero}H240",

@@ -20,18 +20,23 @@ SOURCES = {
     "mqtt-sigen": "Sigenergy MQTT",
 }
 NAMES = {"mqtt": "MQTT", "jsonfile": "File"}
+WIDTHS = tuple(f"{2.5 + step / 2:g}" for step in range(12))  # of a flow, one more for each 750 W
 QUIET_W = 20.0  # a flow this small is not drawn as one: meters see that much in an idle house
 
 
 def view(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> View:
     """Return everything but the charts."""
-    found: View = {}
-    found.update(_values(snapshot))
-    found.update(_picture(snapshot))
-    found.update(_state(snapshot, health))
-    found["links"] = _links(snapshot, health)
-    found.update(_lease(health.get("control")))
-    return found
+    return {**numbers(snapshot), **standing(snapshot, health)}
+
+
+def numbers(snapshot: Mapping[str, Any]) -> View:
+    """Return what depends on the five values alone: they change every second."""
+    return {**_values(snapshot), **_picture(snapshot)}
+
+
+def standing(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> View:
+    """Return what changes seldom: state, connections, a battery command, counters."""
+    return {**_state(snapshot, health), "links": _links(snapshot, health), **_lease(health.get("control"))}
 
 
 def power(power_w: Optional[float]) -> str:
@@ -91,7 +96,7 @@ def _picture(snapshot: Mapping[str, Any]) -> View:
              ("house", None if load is None else -load))
     for name, inward in flows:
         found[f"f_{name}:class"] = "flow " + _way(inward)
-        found[f"l_{name}:stroke-width"] = f"{2.5 + min(5.5, abs(inward or 0) / 1500):.1f}"
+        found[f"l_{name}:stroke-width"] = WIDTHS[min(11, int(abs(inward or 0) / 750))]
     return found
 
 
@@ -170,9 +175,10 @@ def _lease(control: Optional[Mapping[str, Any]]) -> View:
     """The battery command in force; without one there is nothing to see."""
     if not control:
         return {"lease:class": "none", "lease_text": "", "lease_end": ""}
-    ends_in_s = control.get("ends_in_s")
+    ends_in_s, trouble = control.get("ends_in_s"), control.get("error")
+    ending = "" if ends_in_s is None else f"ends in {lasting(ends_in_s)}"
     return {
         "lease:class": "card lease",
         "lease_text": str(control.get("text") or control.get("action") or control.get("state") or ""),
-        "lease_end": "" if ends_in_s is None else f"ends in {lasting(ends_in_s)}",
+        "lease_end": f"{ending}; {trouble}".lstrip("; ") if trouble else ending,
     }

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from array import array
+from math import nan
 
 import pytest
 
 from bridge.model import Reading
-from bridge.sinks.charts import COLUMNS, HEIGHT, WIDTH, chart, columns, window_min
-from bridge.sinks.history import STEP_S, History, Series
+from bridge.sinks.charts import COLUMNS, HEIGHT, MARGIN, WIDTH, chart, columns, window_min
+from bridge.sinks.history import History
 from bridge.sinks.page_charts import CHARTS, chart_values
 
 
-def series(*values):
-    return Series(0.0, STEP_S, values)
+def slots(*values):
+    return array("f", [nan if value is None else value for value in values])
+
+
+def means(*values):
+    return columns(slots(*values))
 
 
 def points(path):
@@ -21,37 +27,37 @@ def points(path):
 
 
 def test_the_scale_holds_zero_and_the_largest_value():
-    drawn = chart(series(0.0, 500.0, 1000.0), 400)
-    assert points(drawn.line) == [(0, HEIGHT - 2), (WIDTH / 2, HEIGHT / 2), (WIDTH, 2)]
-    assert (drawn.top, drawn.bottom, drawn.zero, drawn.below) == (1000.0, 0.0, HEIGHT - 2, "")
+    drawn = chart(means(0.0, 500.0, 1000.0), 400)
+    assert points(drawn.line) == [(0, HEIGHT - MARGIN), (WIDTH / 2, HEIGHT / 2), (WIDTH, MARGIN)]
+    assert (drawn.top, drawn.bottom, drawn.zero, drawn.below) == (1000.0, 0.0, HEIGHT - MARGIN, "")
 
 
 def test_both_directions_have_their_own_area_on_their_side_of_zero():
-    drawn = chart(series(1000.0, -1000.0), 400)
+    drawn = chart(means(1000.0, -1000.0), 400)
     assert drawn.zero == HEIGHT / 2
     assert all(y <= drawn.zero for _, y in points(drawn.above)) and all(y >= drawn.zero for _, y in points(drawn.below))
     assert drawn.above and drawn.below
 
 
 def test_no_line_crosses_a_gap_and_a_lonely_value_is_seen():
-    drawn = chart(series(1.0, 2.0, None, 3.0, None, 4.0, 5.0), 1)
+    drawn = chart(means(1.0, 2.0, None, 3.0, None, 4.0, 5.0), 1)
     assert drawn.line.count("M") == 3 and all(len(points("M" + run)) == 2 for run in drawn.line.split("M")[1:])
 
 
 @pytest.mark.parametrize("values", [(), (None, None), (0.0,), (0.0, 0.0)])
 def test_nothing_and_flat_nothing_can_be_drawn(values):
-    drawn = chart(series(*values), 400)
+    drawn = chart(means(*values), 400)
     assert "nan" not in drawn.line and drawn.above == drawn.below == ""
 
 
 def test_noise_is_not_drawn_as_mountains():
-    assert all(y > HEIGHT - 4 for _, y in points(chart(series(3.0, 9.0, 2.0), 400).line))
+    assert all(y > HEIGHT - 2 * MARGIN for _, y in points(chart(means(3.0, 9.0, 2.0), 400).line))
 
 
 def test_many_samples_become_the_means_of_equal_shares():
-    assert columns(series(*range(720))) == [2.5 + 6 * share for share in range(COLUMNS)]
-    assert columns(series(1.0, 3.0, None, None), 2) == [2.0, None]
-    assert columns(series(1.0, None, None), 2) == [1.0, None]
+    assert columns(slots(*range(720))) == [2.5 + 6 * share for share in range(COLUMNS)]
+    assert columns(slots(1.0, 3.0, None, None), 2) == [2.0, None]
+    assert columns(slots(1.0, None, None), 2) == [1.0, None]
 
 
 @pytest.mark.parametrize("slots, minutes", [(0, 1), (12, 1), (13, 2), (60, 5), (61, 10), (720, 60), (9999, 60)])

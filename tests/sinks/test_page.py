@@ -97,6 +97,8 @@ def test_a_bridge_on_the_cloud_alone_has_no_row_for_the_plant():
 def test_a_lease_is_shown_with_its_end_and_nothing_without_one():
     found = seen(control=LEASE)
     assert (found["lease_text"], found["lease_end"], found["lease:class"]) == ("Charging with 2000 W", "ends in 24 min", "card lease")
+    troubled = seen(control={**LEASE, "error": "the plant does not take it"})
+    assert troubled["lease_end"] == "ends in 24 min; the plant does not take it"
     for absent in ({}, {"control": None}):
         assert (seen(**absent)["lease:class"], seen(**absent)["lease_text"]) == ("none", "")
 
