@@ -168,7 +168,8 @@ def test_an_old_reading_is_no_number(browser, tab):
         assert tab.until(lambda: tab.text("#age") != first), "the age goes on by itself"
 
 
-def test_a_battery_command_is_seen_while_it_lasts(desk, tab):
+def test_a_battery_command_is_seen_while_it_lasts(desk, tab, monkeypatch):
+    monkeypatch.setattr("bridge.wiring_web.STANDING_S", 0.0)
     seen = "document.getElementById('lease').checkVisibility()"
     tab.go(f"{desk.url}/")
     assert tab.run(seen) is False

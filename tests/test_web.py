@@ -16,6 +16,7 @@ import pytest
 from bridge import data
 from bridge.link import http_talk, httpd
 from bridge.link.httpd import json_answer
+from tests.commands.conftest import until
 from tests.web_desk import Desk, Shown
 
 SCHEMA = json.loads((Path(data.__file__).parent / "snapshot.schema.json").read_text("utf-8"))
@@ -192,8 +193,8 @@ def test_there_is_a_last_stream_and_it_is_told_so(desk, monkeypatch):
 
     monkeypatch.setattr(streams, "PLACES", 3)
     listeners = [Listener(desk) for _ in range(3)]
-    for listener in listeners:
-        listener.event()
+    assert all(" 200 " in listener.head for listener in listeners)
+    assert until(lambda: len(desk.service._web.streams) == 3)
     status, headers, _ = ask(desk, "/v1/stream")
     assert status == 503 and headers["retry-after"]
     assert ask(desk, "/v1/snapshot")[0] == 200
@@ -368,3 +369,20 @@ def test_the_documentation_names_every_address(desk):
     text = (Path(__file__).parent.parent / "docs" / "http.md").read_text("utf-8")
     told = set(re.findall(r"^\| `(/[^`]*)` \|", text, re.M))
     assert told == set(desk.service.routes())
+
+
+def test_who_asks_for_much_and_reads_nothing_holds_no_worker(desk):
+    """More of them than there are workers: the answers fit into the kernel's buffers, so nobody waits for them."""
+    desk.an_hour(18.0)
+    idlers = []
+    for _ in range(3 * httpd.WORKERS):
+        idler = socket.socket()
+        idler.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        idler.connect(("127.0.0.1", desk.port))
+        idler.sendall(b"GET /v1/history HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        idlers.append(idler)
+    begun = desk.clock.monotonic()
+    assert ask(desk, "/v1/snapshot")[0] == 200
+    assert desk.clock.monotonic() - begun < 2.0 < http_talk.TALK_S
+    for idler in idlers:
+        idler.close()

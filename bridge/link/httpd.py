@@ -57,7 +57,9 @@ class HttpServer:
         """Bind and serve in the background; raises ConfigError when the address cannot be had."""
         try:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            self._listener = socket.create_server((self._host, self._port), family=family, backlog=QUEUE)
+            both = self._host == "::" and socket.has_dualstack_ipv6()
+            self._listener = socket.create_server(
+                (self._host, self._port), family=family, backlog=QUEUE, dualstack_ipv6=both)
         except OSError as error:
             raise ConfigError(
                 f"status.listen: cannot serve on {self._host}:{self._port} ({error.strerror});"

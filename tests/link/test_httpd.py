@@ -128,6 +128,21 @@ def test_a_wider_address_asks_for_the_token():
         served.close()
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this kernel has no IPv6")
+def test_every_address_of_both_kinds_and_the_loopback_address_of_ipv6():
+    for listen, hosts in (("[::]:0", ("127.0.0.1", "::1")), ("[::1]:0", ("::1",))):
+        served = HttpServer(listen, {"/x": lambda request: json_answer({"a": 1})})
+        served.start()
+        try:
+            for host in hosts:
+                with socket.create_connection((host, served.address[1]), 2) as connection:
+                    name = f"[{host}]" if ":" in host else host
+                    connection.sendall(f"GET /x HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+                    assert b" 200 " in connection.recv(1000)
+        finally:
+            served.close()
+
+
 def test_a_taken_address_is_a_configuration_error(server):
     with pytest.raises(ConfigError, match="status.listen"):
         HttpServer("127.0.0.1:%d" % server.address[1], {}).start()
