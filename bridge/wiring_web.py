@@ -22,7 +22,7 @@ from bridge.sinks.page_view import View, numbers, standing, view
 STANDING_S = 4.5  # how often an open page hears of counters, sinks and a command, unless the state itself changes
 STREAM = "text/event-stream; charset=utf-8"
 COMPACT = json.JSONEncoder(separators=(",", ":")).encode
-FIVE_KEYS = ("pv_w", "soc_pct", "battery_charge_w", "grid_import_w", "load_w", "load_derived", "valid")
+ROUND_S = 0.05  # all readers of one kind after the other: within this a snapshot is the same
 HISTORY_KEYS = dict(zip(FIVE, ("pv_w", "soc_pct", "battery_charge_w", "grid_import_w", "load_w")))
 
 
@@ -32,13 +32,16 @@ class Web:
     def __init__(self, service: Any) -> None:
         self._service, self._clock = service, service.clock
         self._sent: View = {}  # what every open page shows by now
-        self._five: Any = None  # the values behind its numbers
+        self._seen: Any = None  # the snapshot behind its numbers
+        self._shared: Any = None  # the snapshot of this round, for every kind of reader
+        self._shared_of: Any = None
+        self._shared_at = -ROUND_S
         self._state: Any = None  # and behind the rest
         self._standing_at = -STANDING_S
         self._charts: Dict[str, str] = {}
         self._charts_until = 0.0
         self.streams = Streams(self._clock, {
-            "api": Told(self._snapshot, self._snapshot, lambda: ALIVE),
+            "api": Told(self._snapshot, self._news, lambda: ALIVE),
             "page": Told(self._now, self._changes, self._changes, lambda: _page_event(self._sent)),
         })
         service.listeners += (self.streams.news,)
@@ -97,17 +100,25 @@ class Web:
     def _snapshot(self) -> bytes:
         return event(json.dumps(self._service.status.snapshot()).encode())
 
+    def _news(self) -> bytes:
+        return event(json.dumps(self._now_shared()).encode())
+
+    def _now_shared(self) -> Any:
+        """Return the snapshot of this round, made once for all kinds of readers; for the streams' thread only."""
+        now = self._clock.monotonic()
+        if now - self._shared_at >= ROUND_S or self._shared_of is not self._service.status.newest:
+            self._shared, self._shared_at = self._service.status.snapshot(), now
+            self._shared_of = self._service.status.newest
+        return self._shared
+
     def _now(self) -> bytes:
         return _page_event({**self._view(), **self._chart_values()})
 
     def _changes(self) -> bytes:
         """Say what open pages do not show yet; what cannot have changed is not even looked at."""
-        snapshot, now = self._service.status.snapshot(), self._clock.monotonic()
-        fresh: View = {}
-        five = [snapshot[key] for key in FIVE_KEYS]
-        if five != self._five:
-            self._five = five
-            fresh.update(numbers(snapshot))
+        snapshot, now = self._now_shared(), self._clock.monotonic()
+        fresh = numbers(snapshot, self._seen)
+        self._seen = snapshot
         state = snapshot["valid"], snapshot["source"], snapshot["reason"]
         if state != self._state or now - self._standing_at >= STANDING_S:
             self._state, self._standing_at = state, now

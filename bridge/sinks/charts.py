@@ -12,7 +12,7 @@ from bridge.sinks.history import STEP_S
 
 WIDTH, HEIGHT = 240, 600  # of the drawing, in whole numbers; the page stretches it
 MARGIN = 20
-COLUMNS = 120
+COLUMNS = 60
 WINDOWS_MIN = (1, 2, 5, 10, 20, 30, 60)  # a bridge that has just started shows what there is, large
 
 Points = List[Tuple[int, float]]

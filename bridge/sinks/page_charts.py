@@ -37,7 +37,7 @@ CHARTS = (
 
 def worth_s(history: History, now: float) -> float:
     """Return after how long new charts are worth their price: a few columns."""
-    return max(STEP_S, min(60.0, 2.0 * window_min(history.spans(now))))
+    return max(15.0, min(60.0, 2.0 * window_min(history.spans(now))))
 
 
 def chart_values(history: History, now: float) -> Dict[str, str]:

@@ -29,9 +29,22 @@ def view(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> View:
     return {**numbers(snapshot), **standing(snapshot, health)}
 
 
-def numbers(snapshot: Mapping[str, Any]) -> View:
-    """Return what depends on the five values alone: they change every second."""
-    return {**_values(snapshot), **_picture(snapshot)}
+def numbers(snapshot: Mapping[str, Any], before: Optional[Mapping[str, Any]] = None) -> View:
+    """Return what depends on the five values: exactly and in words, and in the picture.
+
+    With an earlier snapshot, only what differs from it: this runs every second while a page is open.
+    """
+    keys = [key for key in VALUES if before is None or snapshot[key] != before[key]]
+    found: View = {}
+    for key in keys:
+        VALUES[key](found, snapshot)
+    if keys:
+        found["picture:aria-label"] = (
+            f"Power flow: sun {_watts(snapshot['pv_w'])}; battery {_percent(snapshot['soc_pct'])},"
+            f" {battery_text(snapshot['battery_charge_w'])}; grid {grid_text(snapshot['grid_import_w'])};"
+            f" house {_watts(snapshot['load_w'])}"
+        )
+    return found
 
 
 def standing(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> View:
@@ -65,39 +78,54 @@ def _percent(soc_pct: Optional[float]) -> str:
     return "unknown" if soc_pct is None else f"{soc_pct:.1f} %"
 
 
-def _values(snapshot: Mapping[str, Any]) -> View:
-    """The five values, exactly and in words."""
-    return {
-        "sun": _watts(snapshot["pv_w"]),
-        "soc": _percent(snapshot["soc_pct"]),
-        "battery": battery_text(snapshot["battery_charge_w"]),
-        "grid": grid_text(snapshot["grid_import_w"]),
-        "house": _watts(snapshot["load_w"]) + (" (derived)" if snapshot["load_derived"] else ""),
-    }
+def _sun(found: View, snapshot: Mapping[str, Any]) -> None:
+    pv_w = snapshot["pv_w"]
+    found["sun"], found["p_sun"] = _watts(pv_w), power(pv_w)
+    _flow(found, "sun", pv_w)
 
 
-def _picture(snapshot: Mapping[str, Any]) -> View:
-    """The five values and their directions in the picture; ``in`` is towards the middle."""
-    pv, battery, grid, load = (snapshot[key] for key in ("pv_w", "battery_charge_w", "grid_import_w", "load_w"))
+def _level(found: View, snapshot: Mapping[str, Any]) -> None:
     soc = snapshot["soc_pct"]
-    found: View = {
-        "p_sun": power(pv), "p_grid": power(grid), "p_house": power(load),
-        "p_soc": UNKNOWN if soc is None else f"{soc:.0f} %",
-        "ring:stroke-dasharray": f"{RING * (soc or 0) / 100:.0f} {RING:.0f}",
-        "w_bat": battery_text(battery).split()[0] + (f" {power(battery)}" if battery else ""),
-        "w_grid": grid_text(grid).split()[0],
-        "n_grid:class": "node c-exp" if _way(grid) == "out" else "node c-grid",
-        "picture:class": "live" if snapshot["valid"] else "dim",
-        "picture:aria-label": f"Power flow: sun {_watts(pv)}; battery {_percent(soc)}, {battery_text(battery)};"
-                              f" grid {grid_text(grid)}; house {_watts(load)}",
-    }
-    # towards the middle: sun, a discharging battery, an importing grid
-    flows = (("sun", pv), ("bat", None if battery is None else -battery), ("grid", grid),
-             ("house", None if load is None else -load))
-    for name, inward in flows:
-        found[f"f_{name}:class"] = "flow " + _way(inward)
-        found[f"l_{name}:stroke-width"] = WIDTHS[min(11, int(abs(inward or 0) / 750))]
-    return found
+    found["soc"], found["p_soc"] = _percent(soc), UNKNOWN if soc is None else f"{soc:.0f} %"
+    found["ring:stroke-dasharray"] = f"{RING * (soc or 0) / 100:.0f} {RING:.0f}"
+
+
+def _battery(found: View, snapshot: Mapping[str, Any]) -> None:
+    battery_w = snapshot["battery_charge_w"]
+    found["battery"] = text = battery_text(battery_w)
+    found["w_bat"] = text.partition(" ")[0] + (f" {power(battery_w)}" if battery_w else "")
+    _flow(found, "bat", None if battery_w is None else -battery_w)
+
+
+def _grid(found: View, snapshot: Mapping[str, Any]) -> None:
+    grid_w = snapshot["grid_import_w"]
+    found["grid"] = text = grid_text(grid_w)
+    found["w_grid"], found["p_grid"] = text.partition(" ")[0], power(grid_w)
+    found["n_grid:class"] = "node c-exp" if _way(grid_w) == "out" else "node c-grid"
+    _flow(found, "grid", grid_w)
+
+
+def _house(found: View, snapshot: Mapping[str, Any]) -> None:
+    load_w = snapshot["load_w"]
+    found["house"] = _watts(load_w) + (" (derived)" if snapshot["load_derived"] else "")
+    found["p_house"] = power(load_w)
+    _flow(found, "house", None if load_w is None else -load_w)
+
+
+def _alive(found: View, snapshot: Mapping[str, Any]) -> None:
+    found["picture:class"] = "live" if snapshot["valid"] else "dim"
+
+
+VALUES = {
+    "pv_w": _sun, "soc_pct": _level, "battery_charge_w": _battery, "grid_import_w": _grid, "load_w": _house,
+    "load_derived": _house, "valid": _alive,
+}
+
+
+def _flow(found: View, name: str, inward_w: Optional[float]) -> None:
+    """Draw one flow; inward, towards the middle, go the sun, an importing grid, a discharging battery."""
+    found[f"f_{name}:class"] = "flow " + _way(inward_w)
+    found[f"l_{name}:stroke-width"] = WIDTHS[min(11, int(abs(inward_w or 0) / 750))]
 
 
 def _way(inward_w: Optional[float]) -> str:

@@ -55,7 +55,7 @@ def test_noise_is_not_drawn_as_mountains():
 
 
 def test_many_samples_become_the_means_of_equal_shares():
-    assert columns(slots(*range(720))) == [2.5 + 6 * share for share in range(COLUMNS)]
+    assert columns(slots(*range(720))) == [5.5 + 12 * share for share in range(COLUMNS)]
     assert columns(slots(1.0, 3.0, None, None), 2) == [2.0, None]
     assert columns(slots(1.0, None, None), 2) == [1.0, None]
 
