@@ -40,6 +40,7 @@ usage() {
 		  --tools           with discover, doctor and serial probe
 		  --control         with commands for the battery and for loads
 		  --reserver        with the Modbus re-server for other programs
+		  --web             with the status page, event stream and metrics
 		  --all             with everything, simulators included
 		  --packages        get missing Python packages by opkg, apk or apt first (needs internet)
 		  --check           only say what is missing
@@ -81,6 +82,7 @@ arguments() {
 		--tools) add_part sigen-bridge-tools ;;
 		--control) add_part sigen-bridge-control ;;
 		--reserver) add_part sigen-bridge-reserver ;;
+		--web) add_part sigen-bridge-web ;;
 		--all) chosen="$PARTS" ;;
 		--packages) packages=yes ;;
 		--check) action=check ;;
