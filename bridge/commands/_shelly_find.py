@@ -30,7 +30,7 @@ POLL_AGAIN_S = 1.0  # between two polls of one that did not answer
 POLL_EVERY_S = 30.0  # in --watch: 120 devices are four requests a second
 
 
-def find_arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of find."""
     parser.add_argument("address", nargs="*", metavar="ADDRESS", help="ask these too: host or host:port")
     parser.add_argument("--watch", action="store_true", help="stay and announce newcomers until Ctrl-C")

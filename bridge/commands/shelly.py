@@ -33,23 +33,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     setup.add_argument("--json", action="store_true", help="print JSON")
     test = verbs.add_parser("test", help="write each number, read it back, put it back", allow_abbrev=False)
     test.add_argument("--json", action="store_true", help="print JSON")
-    found = verbs.add_parser("find", help="list every Shelly by name, and who is offline and why", allow_abbrev=False)
-    _tool("find").find_arguments(found)
+    _add(verbs, "find", "list every Shelly by name, and who is offline and why")
     gone = verbs.add_parser("rm", help="forget a Shelly that find remembers", allow_abbrev=False)
     gone.add_argument("name", metavar="NAME", help="its name, id, MAC or address")
     gone.add_argument("--dry-run", action="store_true", help="say which one, and do nothing")
     gone.add_argument("--json", action="store_true", help="print JSON")
-    _tool("scripts").arguments(verbs.add_parser("scripts", help="list, install, show and remove our scripts on it",
-                                                allow_abbrev=False))
+    _add(verbs, "scripts", "list, install, show and remove our scripts on it")
+
+
+def _add(verbs: Any, name: str, what: str) -> None:
+    """Declare a verb whose part may be missing; then whatever is said to it is taken, to name the package."""
+    tool = _tool(name)
+    prefix = "\0" if isinstance(tool, _Missing) else "-"
+    tool.arguments(verbs.add_parser(name, help=what, allow_abbrev=False, prefix_chars=prefix, add_help=prefix == "-"))
 
 
 class _Missing:
     """Stands for a part that this router's packages do not have."""
 
-    def find_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("words", nargs=argparse.REMAINDER)
-
-    arguments = find_arguments
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("words", nargs="*")
 
     def run(self, *_: Any) -> int:
         raise ConfigError("shelly find, rm and scripts need the package sigen-bridge-tools")
