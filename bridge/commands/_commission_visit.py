@@ -90,7 +90,7 @@ class Visit:
             if verdict.state != REACHABLE:
                 told = plant_text(Plant(host, "", "", by, verdict), own_address(host))
                 return PlantSeen((Step("gateway", "Gateway", FAILED, f"{host}:{port} unit {unit}: {told}",
-                                       "then run this again; sigen-bridge doctor tells more"), *steps))
+                                       "put that right and run this again; sigen-bridge doctor tells more"), *steps))
             steps.insert(0, gateway_step(f"{host}:{port} unit {unit}", by, verdict.grid_w))
             dumper = Dumper(link, rows, TCP_COST, {"plant": unit, "inverter": unit}, shift)
             inverters = tuple(self._inverter(dumper, number) for number in self._answers.inverters)

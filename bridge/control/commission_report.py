@@ -29,7 +29,7 @@ h1{font-size:26px;line-height:1.2;margin:0}h2{font-size:17px;margin:32px 0 8px}p
 dl{display:grid;grid-template-columns:110px 1fr;gap:2px 12px;margin:16px 0 0}dt{color:var(--soft)}dd{margin:0}
 .wide{overflow-x:auto}table{width:100%;border-collapse:collapse}
 th{text-align:left;font-weight:600;font-size:13px;color:var(--soft)}
-th,td{padding:8px 10px 8px 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
+th,td{padding:8px 10px 8px 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:break-word}
 td:first-child{font-weight:600}.tag{display:inline-block;font-size:13px;font-weight:600;padding:1px 9px;
 border-radius:999px;white-space:nowrap}.ok{color:var(--soft);background:var(--page)}.done{color:var(--ok);background:var(--okbg)}
 .failed{color:var(--bad);background:var(--badbg)}.would{color:var(--do);background:var(--dobg)}
