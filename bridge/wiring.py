@@ -19,6 +19,7 @@ from bridge.registers.plan import TCP_COST, Cost, rtu_cost
 
 CLOUD_PERIOD_S = 300.0  # vendor: one energyFlow in five minutes per station
 CLOUD_RETRY_S = 30.0  # the limiter decides whether a retry goes out at all
+FIRST_ANSWER_S = 6.0  # how long a command that reads once waits for the Envoy
 STRICT_GAP_BUDGET = 1  # with one request a second the blocks take turns
 
 
@@ -164,22 +165,26 @@ def cloud_feed(settings: Settings, clock: Clock) -> Feed:
     return Feed(cloud_source(settings, clock), interval_s, CLOUD_RETRY_S)
 
 
-def modbus_source(settings: Settings, clock: Clock, budget: Optional[int] = None) -> Any:
-    """Return the source that polls the plant over TCP or, when ``modbus.serial`` is set, RS485."""
+def modbus_source(settings: Settings, clock: Clock, budget: Optional[int] = None, more: Any = None) -> Any:
+    """Return the source that polls the plant over TCP or, when ``modbus.serial`` is set, RS485.
+
+    ``more`` is sun that the plant does not measure, by default that of the Envoy that is configured.
+    """
     plant = vendor(settings)
+    more = more or more_sun(settings, clock, FIRST_ANSWER_S if budget is not None else 0.0)
     if settings["modbus.serial"]:
         from bridge.sources.serial import SerialSource
 
         line = serial_line(settings, clock, plant)
         return SerialSource(line, lambda link, unit, baud: plant_source(
-            settings, clock, plant, link, unit, rtu_cost(baud), budget))
+            settings, clock, plant, link, unit, rtu_cost(baud), budget, more))
     unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else plant.unit_tcp
-    return plant_source(settings, clock, plant, tcp_link(settings, clock), unit, TCP_COST, budget)
+    return plant_source(settings, clock, plant, tcp_link(settings, clock), unit, TCP_COST, budget, more)
 
 
 def plant_source(
     settings: Settings, clock: Clock, plant: Vendor, link: ModbusLink, unit: int, cost: Cost,
-    budget: Optional[int],
+    budget: Optional[int], more: Any = None,
 ) -> Any:
     """Return the poller of one plant on an open question of a link."""
     from bridge.sources.modbus import SLOW_ON_A_LINE, ModbusSource
@@ -194,5 +199,17 @@ def plant_source(
     return ModbusSource(
         link, unit, plant, cost, clock, budget=budget, min_gap_s=gap_s, address_offset=offset(settings, plant),
         grid_sign=-1 if settings["modbus.grid_sign"] == "inverted" else 1,
-        slow=SLOW_ON_A_LINE if serial else frozenset(),
+        slow=SLOW_ON_A_LINE if serial else frozenset(), more_sun=more,
     )
+
+
+def more_sun(settings: Settings, clock: Clock, patience_s: float) -> Any:
+    """Return what adds the sun of the Envoy of ``enphase.local_url``, or None when there is none."""
+    if not settings["enphase.local_url"]:
+        return None
+    try:
+        from bridge.wiring_enphase import more_sun as of_envoy
+    except ImportError as error:
+        raise ConfigError(f"enphase.local_url needs the package sigen-bridge-cloud ({error.name} is missing)") from None
+
+    return of_envoy(settings, clock, patience_s)

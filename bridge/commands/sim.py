@@ -1,4 +1,4 @@
-"""Run a simulator for demos, tests and other programs: a Sigenergy plant, a Shelly or the Sigenergy cloud."""
+"""Run a simulator for demos, tests and others: a Sigenergy plant, a Shelly, the Sigenergy cloud, Enphase."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import stop_on_signals
 from bridge.sinks.display import DISPLAY
 
-HELP = "run a simulator: plant, shelly or cloud"
-PLANT_PORT, SHELLY_PORT, CLOUD_PORT = 1502, 8180, 8190  # unless --port says; those below 1024 need root
+HELP = "run a simulator: plant, shelly, cloud or enphase"
+PLANT_PORT, SHELLY_PORT, CLOUD_PORT, ENVOY_PORT = 1502, 8180, 8190, 8443  # unless --port says; below 1024 needs root
 REPORT_S = 3600.0  # only bounds the wait; Ctrl-C ends it at once
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of each simulator."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud|enphase")
     plant = kinds.add_parser("plant", help="a SigenStor plant on Modbus TCP, or RTU on a pty", allow_abbrev=False)
     plant.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
@@ -41,6 +41,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     cloud.add_argument("--approval", action="store_true", help="the owner has to confirm an onboarding")
     cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="lifetime of a token")
     _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
+    enphase = kinds.add_parser("enphase", help="an Envoy with its Enlighten", allow_abbrev=False)
+    enphase.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
+    enphase.add_argument("--cloud-port", type=int, default=8191, metavar="N", help="port of Enlighten")
+    enphase.add_argument("--firmware", default="D8.2.4345", help="D8.2.4345, D7.0.88, D5.0.62 (no token), ...")
+    enphase.add_argument("--no-meter", action="store_true", help="an Envoy without meters")
+    enphase.add_argument("--power", type=float, default=4200.0, metavar="W", help="what the roof makes")
+    _fault_option(enphase, "slow,s=20, certificate, revoke, cloud-down or cloud-html")
 
 
 def _fault_option(parser: argparse.ArgumentParser, example: str = "silent or delay,s=0.5,for_s=60") -> None:
@@ -67,8 +74,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 simulator.fault(name, **params)
         where = getattr(simulator, "tty", "") or f"{args.listen}:{simulator.port}"
         print(f"simulated {args.kind} on {where}; Ctrl-C ends it", flush=True)
-        if args.kind == "cloud":
-            print(_cloud_settings(simulator), flush=True)
+        if args.kind in SETTINGS_OF:
+            print(SETTINGS_OF[args.kind](simulator), flush=True)
         while not clock.wait(REPORT_S):
             continue
     finally:
@@ -130,6 +137,27 @@ def cloud_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any
     return simulator
 
 
+def enphase_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
+    """Return the simulator of Envoy and Enlighten that the options describe."""
+    from bridge.sim.enphase import EnphaseSim
+    from bridge.sim.enphase_world import EnphaseWorld
+
+    port = settings["modbus.port"] if settings.is_set("modbus.port") else ENVOY_PORT
+    metered = not args.no_meter
+    world = EnphaseWorld(firmware=args.firmware, metered=metered, ct=metered, produce_w=args.power)
+    return EnphaseSim(clock, world, args.listen, port, args.cloud_port)
+
+
+def _enphase_settings(simulator: Any) -> str:
+    """Return how to point the bridge at the simulator; its credentials are no secret."""
+    who = simulator.world.account
+    return "\n".join((
+        f"export ENPHASE_LOCAL_API_URL={simulator.envoy.url} ENPHASE_REMOTE_API_URL={simulator.cloud.url}",
+        f"export ENPHASE_TOKEN_URL={simulator.cloud.url} ENPHASE_REMOTE_API_SERIALNO={simulator.world.serial}",
+        f"export ENPHASE_REMOTE_API_USERNAME={who.username} ENPHASE_REMOTE_API_PASSWORD='{who.password}'",
+    ))
+
+
 def _cloud_fault(simulator: Any, name: str, params: dict) -> None:
     details = {key: str(value) if key in ("msg", "retry_after") else value for key, value in params.items()}
     try:
@@ -182,5 +210,6 @@ def _number(value: str) -> Any:
 
 
 SIMULATORS: Mapping[str, Callable[[argparse.Namespace, Settings, Clock], Any]] = {
-    "plant": plant_sim, "shelly": shelly_sim, "cloud": cloud_sim,
+    "plant": plant_sim, "shelly": shelly_sim, "cloud": cloud_sim, "enphase": enphase_sim,
 }
+SETTINGS_OF: Mapping[str, Callable[[Any], str]] = {"cloud": _cloud_settings, "enphase": _enphase_settings}

@@ -111,6 +111,8 @@ class Enlighten:
             raise EnlightenError(f"{where}: refused for now (status {reply.status}); tried again later, {PASTE}")
         if reply.status != 200 or not content:
             raise EnlightenError(f"{where}: no usable answer (status {reply.status}); tried again later")
+        if content.get("isBlocked"):
+            raise LoginRejected(f"{where}: the account is blocked; unblock it at Enlighten in a browser, {PASTE}")
         session = content.get("session_id")
         if not isinstance(session, str) or not session:
             raise LoginRejected(

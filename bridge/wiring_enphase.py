@@ -1,0 +1,109 @@
+"""From settings to the Envoy: its token, its certificate, its requests; imported only when one is configured.
+
+Never connects, and never imports requests: that happens when a token is fetched.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Optional
+
+from bridge.clock import Clock
+from bridge.config import Settings, supervisor
+from bridge.errors import ConfigError
+from bridge.link.cloud import CloudHttp
+from bridge.link.envoy_http import EnvoyHttp
+from bridge.link.envoy_tls import EnvoyDoor, address_of
+from bridge.peers.enphase_cloud import Account, Enlighten
+from bridge.peers.enphase_envoy import Envoy
+from bridge.peers.enphase_keeper import TokenKeeper
+from bridge.peers.enphase_pin import CertificatePin
+from bridge.peers.enphase_proxy import Rules
+from bridge.sources.background import Background
+from bridge.sources.envoy import EnvoySource
+from bridge.sources.more_sun import MoreSun
+from bridge.state import StateDir
+from bridge.wiring_cloud import MAIN, OPENWRT_MARK, state_dir
+
+OPENWRT_DURABLE = "/etc/sigen-bridge"  # a token lives a year: it is worth a place on the flash
+
+
+class Unkept:
+    """A store that forgets, for --dry-run: reads what is there, writes nothing."""
+
+    def __init__(self, store: StateDir) -> None:
+        self._store = store
+
+    def load(self, name: str) -> Optional[Any]:
+        """Return what is stored."""
+        return self._store.load(name)
+
+    def save(self, name: str, content: Any, durable: bool = False) -> bool:
+        """Write nothing and say that it went well."""
+        return True
+
+
+def durable_dir(settings: Settings) -> StateDir:
+    """Return where what must outlive a power cut is kept: the state directory, on OpenWrt /etc/sigen-bridge."""
+    if settings["run.state_dir"] or not os.path.exists(OPENWRT_MARK):
+        return state_dir(settings)
+    instance = supervisor().get("SIGEN_BRIDGE_INSTANCE", MAIN)
+    return StateDir(OPENWRT_DURABLE if instance == MAIN else os.path.join(OPENWRT_DURABLE, instance))
+
+
+def account(settings: Settings) -> Account:
+    """Return the Enlighten account that is set."""
+    return Account(settings["enphase.username"], settings["enphase.password"], settings["enphase.serial"])
+
+
+def pin(settings: Settings, store: Any, keep: bool = True) -> CertificatePin:
+    """Return what judges the Envoy's certificate."""
+    address = address_of(settings["enphase.local_url"])
+    return CertificatePin(store, f"{address.host}:{address.port}", settings["enphase.cert_fingerprint"], keep)
+
+
+def keeper(settings: Settings, clock: Clock, store: Any) -> TokenKeeper:
+    """Return the keeper of the Envoy's token; raises ConfigError when there is no way to one."""
+    who, pasted = account(settings), settings["enphase.jwt"]
+    if not pasted:
+        missing = [f"enphase.{name}" for name, value in zip(who._fields, who) if not value]
+        if missing:
+            raise ConfigError(
+                f"the Envoy wants a token: set {', '.join(missing)}, or paste a token into enphase.jwt"
+                " (docs/enphase.md tells where to get one)"
+            )
+    enlighten = Enlighten(
+        CloudHttp(clock, settings["cloud.user_agent"]), who, settings["enphase.remote_url"],
+        settings["enphase.token_url"], settings["enphase.token_way"],
+    )
+    return TokenKeeper(enlighten, store, clock, f"{who.username}\n{who.serial}", pasted)
+
+
+def envoy(settings: Settings, clock: Clock, dry_run: bool = False, judge: Optional[CertificatePin] = None) -> Envoy:
+    """Return the Envoy of ``enphase.local_url``; raises ConfigError when none is set.
+
+    ``judge`` is what decides about its certificate, by default ``pin``.
+    """
+    if not settings["enphase.local_url"]:
+        raise ConfigError("no Envoy is configured: set enphase.local_url = https://ADDRESS of the Envoy")
+    store: Any = Unkept(durable_dir(settings)) if dry_run else durable_dir(settings)
+    address = address_of(settings["enphase.local_url"])
+    door = EnvoyDoor(address, judge or pin(settings, store, keep=not dry_run))
+    return Envoy(EnvoyHttp(door, clock), keeper(settings, clock, store) if address.tls else None)
+
+
+def rules(settings: Settings, listen: str, on_terminal: bool) -> Rules:
+    """Return who may ask the proxy what."""
+    allow = tuple(word.strip() for word in settings["enphase.allow"].split(",") if word.strip())
+    wrong = [word for word in allow if not word.startswith("/")]
+    if wrong:
+        raise ConfigError(f"setting enphase.allow: {wrong[0]!r} is not a path; paths begin with /")
+    wish = settings["enphase.access_log"]
+    return Rules(listen, allow, settings["status.token"], wish == "on" or (wish == "auto" and on_terminal))
+
+
+def more_sun(settings: Settings, clock: Clock, patience_s: float = 0.0, used: Optional[Envoy] = None) -> MoreSun:
+    """Return what adds the Envoy's sun to the plant's readings."""
+    source = EnvoySource(used or envoy(settings, clock), clock, settings["enphase.interval_s"])
+    background = Background(source, clock, "envoy")  # type: ignore[arg-type]
+    return MoreSun(background, clock, settings["enphase.topology"], patience_s)
