@@ -6,6 +6,7 @@ anything but its own thread. What is asked and answered is the handler's busines
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import socketserver
@@ -22,7 +23,10 @@ PLACES = 64  # connections at once
 MOST_HEAD = 32_768
 MOST_BODY = 1024 * 1024  # what is written to an Envoy is a few lines of JSON
 CHUNK = 65_536
-POLL_S = 0.5
+TLS_HELLO = b"\x16\x03"
+POLL_S = 60.0  # how long the accepting thread sleeps when nobody comes; closing wakes it
+WAKES, WAKE_S = 20, 0.05
+WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class BadRequest(Exception):
@@ -65,9 +69,18 @@ class ProxyServer:
     def close(self) -> None:
         """Stop accepting; connections in progress end with the process."""
         server, self._server = self._server, None
-        if server is not None:
-            server.shutdown()
-            server.server_close()
+        if server is None:
+            return
+        ending = threading.Thread(target=server.shutdown, daemon=True)
+        ending.start()
+        for _ in range(WAKES):
+            with contextlib.suppress(OSError):
+                there = (WILDCARDS.get(self._host, self._host), server.server_address[1])
+                socket.create_connection(there, WAKE_S).close()
+            ending.join(WAKE_S)
+            if not ending.is_alive():
+                break
+        server.server_close()
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -145,6 +158,8 @@ class _Connection(socketserver.BaseRequestHandler):
             end = self._buffer.find(b"\r\n\r\n")
             if end >= 0:
                 break
+            if self._buffer.startswith(TLS_HELLO):
+                raise BadRequest(400, "this is plain HTTP: use http://")  # said at once, so that clients try that
             if len(self._buffer) > MOST_HEAD:
                 raise BadRequest(431, "the head of this request is too long")
             if not self._more():

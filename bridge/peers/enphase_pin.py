@@ -89,7 +89,7 @@ class CertificatePin:
 
 def fingerprint(text: str) -> str:
     """Return a SHA-256 fingerprint as 64 hex digits; colons, blanks and capitals do not count. Raises ConfigError."""
-    digits = text.lower().replace("sha256", "").replace("fingerprint=", "").replace(":", "").replace(" ", "").strip("=")
+    digits = "".join(text.rpartition("=")[2].lower().replace(":", "").split())  # openssl writes a name and "=" first
     if len(digits) != 64 or not set(digits) <= HEX:
         raise ConfigError("setting enphase.cert_fingerprint: must be a SHA-256 fingerprint, 64 hex digits")
     return digits
