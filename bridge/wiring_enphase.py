@@ -5,14 +5,15 @@ Never connects, and never imports requests: that happens when a token is fetched
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 from bridge.clock import Clock
 from bridge.config import Settings, supervisor
 from bridge.errors import ConfigError
 from bridge.link.cloud import CloudHttp
-from bridge.link.envoy_http import EnvoyHttp
+from bridge.link.envoy_http import ANSWER_TIMEOUT_S, EnvoyHttp
 from bridge.link.envoy_tls import EnvoyDoor, address_of
 from bridge.peers.enphase_cloud import Account, Enlighten
 from bridge.peers.enphase_envoy import Envoy
@@ -25,6 +26,7 @@ from bridge.sources.more_sun import MoreSun
 from bridge.state import StateDir
 from bridge.wiring_cloud import MAIN, OPENWRT_MARK, state_dir
 
+DOCTOR_S = 4.0  # an Envoy answers /info in well under a second
 OPENWRT_DURABLE = "/etc/sigen-bridge"  # a token lives a year: it is worth a place on the flash
 
 
@@ -79,7 +81,10 @@ def keeper(settings: Settings, clock: Clock, store: Any) -> TokenKeeper:
     return TokenKeeper(enlighten, store, clock, f"{who.username}\n{who.serial}", pasted)
 
 
-def envoy(settings: Settings, clock: Clock, dry_run: bool = False, judge: Optional[CertificatePin] = None) -> Envoy:
+def envoy(
+    settings: Settings, clock: Clock, dry_run: bool = False, judge: Optional[CertificatePin] = None,
+    answer_s: float = ANSWER_TIMEOUT_S,
+) -> Envoy:
     """Return the Envoy of ``enphase.local_url``; raises ConfigError when none is set.
 
     ``judge`` is what decides about its certificate, by default ``pin``.
@@ -89,7 +94,7 @@ def envoy(settings: Settings, clock: Clock, dry_run: bool = False, judge: Option
     store: Any = Unkept(durable_dir(settings)) if dry_run else durable_dir(settings)
     address = address_of(settings["enphase.local_url"])
     door = EnvoyDoor(address, judge or pin(settings, store, keep=not dry_run))
-    return Envoy(EnvoyHttp(door, clock), keeper(settings, clock, store) if address.tls else None)
+    return Envoy(EnvoyHttp(door, clock, answer_s), keeper(settings, clock, store) if address.tls else None)
 
 
 def rules(settings: Settings, listen: str, on_terminal: bool) -> Rules:
@@ -107,3 +112,21 @@ def more_sun(settings: Settings, clock: Clock, patience_s: float = 0.0, used: Op
     source = EnvoySource(used or envoy(settings, clock), clock, settings["enphase.interval_s"])
     background = Background(source, clock, "envoy")  # type: ignore[arg-type]
     return MoreSun(background, clock, settings["enphase.topology"], patience_s)
+
+
+def examine(settings: Settings, clock: Clock, ask_cloud: bool) -> List[Any]:
+    """Return doctor's findings about the Envoy; pins nothing and stores nothing."""
+    from bridge.control.diagnosis_enphase import INCOMPLETE, EnvoySeen, envoy_findings
+    from bridge.sources.examine_enphase import look_at_envoy
+
+    try:
+        device = envoy(settings, clock, dry_run=True, answer_s=DOCTOR_S)
+    except ConfigError as error:
+        return envoy_findings(EnvoySeen(INCOMPLETE, settings["enphase.local_url"], str(error)))
+    own = logging.getLogger("enphase")
+    level = own.level
+    own.setLevel(logging.CRITICAL)  # doctor says it in its own words
+    try:
+        return envoy_findings(look_at_envoy(device, settings["enphase.serial"], clock, ask_cloud))
+    finally:
+        own.setLevel(level)

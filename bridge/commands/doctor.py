@@ -103,13 +103,14 @@ class Doctor:
             found += self._plant()
         found += self._shelly()
         found += self._cloud_access()
+        found += self._enphase()
         return list(dict.fromkeys(found))
 
     def _machine(self) -> List[Finding]:
         settings = self._settings
         transport, host = settings["shelly.transport"], settings["shelly.host"]
         cloud = cloud_settings(settings)
-        asks_cloud = cloud.app_key or cloud.username
+        asks_cloud = cloud.app_key or cloud.username or bool(settings["enphase.local_url"])
         needed = modules_for({
             "serial": bool(settings["modbus.serial"]), "pymodbus": settings["modbus.engine"] == "pymodbus",
             "ws": bool(host) and transport == "ws", "cloud": asks_cloud,
@@ -193,6 +194,14 @@ class Doctor:
                         settings["shelly.mac"], self._bridge.runs)
         exam = ShellyExam(access, wanted, self._clock, self._clock.monotonic() + SHELLY_S)
         return shelly_findings(exam.examine(), wanted)
+
+    def _enphase(self) -> List[Finding]:
+        settings = self._settings
+        if not settings["enphase.local_url"] or not has("bridge.wiring_enphase"):
+            return []
+        from bridge.wiring_enphase import examine  # a router may not have the package of the cloud side
+
+        return examine(settings, self._clock, self._cloud)
 
     def _cloud_access(self) -> List[Finding]:
         found = cloud_settings_findings(cloud_settings(self._settings))

@@ -18,8 +18,8 @@ from bridge.wiring import FIRST_ANSWER_S, modbus_source, notifier
 DAEMON = True  # logs its state changes
 HELP = "serve an Enphase Envoy without a token (serve), set it up (setup), look after its token (token)"
 LOOK_S = 15.0  # how often the serving process says that it is alive
-SAMPLES = 8  # of the plant; five in a row settle the topology
-PLANT_PAUSE_S = 0.5
+SAMPLES = 7  # of the plant; five in a row settle the topology
+PLANT_PAUSE_S = 0.4
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do one word."""
     clock = Clock()
     if args.word != "serve" and not settings.is_set("run.log_level"):
-        logging.getLogger().setLevel(logging.WARNING)
+        logging.getLogger().setLevel(logging.CRITICAL)  # what is wrong is the one line at the end
     words = {"serve": serve, "setup": setup, "token": token}
     return words[args.word](args, settings, clock)
 

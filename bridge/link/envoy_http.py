@@ -7,6 +7,7 @@ of a request's cost, and it cannot hand on an endless answer piece by piece.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -91,7 +92,8 @@ class EnvoyHttp:
         line.tcp.close()
 
     def _exchange(self, line: Line, request: bytes, method: str, kept: bool) -> EnvoyAnswer:
-        try:
+        with contextlib.ExitStack() as unfinished:
+            unfinished.callback(line.tcp.close)
             line.tcp.settimeout(self._answer_s)
             try:
                 line.tcp.sendall(request)
@@ -103,9 +105,7 @@ class EnvoyHttp:
                 raise LinkError(f"{self.peer}: the connection broke ({error.strerror or 'closed'})") from error
             status, fields = self._head(line, kept)
             line.tcp.settimeout(self._quiet_s)
-        except BaseException:
-            line.tcp.close()
-            raise
+            unfinished.pop_all()
         return EnvoyAnswer(line, status, fields, method == "HEAD" or status in (204, 304), self._give_back)
 
     def _head(self, line: Line, kept: bool) -> Tuple[int, Fields]:

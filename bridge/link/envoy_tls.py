@@ -7,6 +7,7 @@ other host: this context is used for the one address it was made for. What stand
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import ssl
@@ -66,21 +67,17 @@ class EnvoyDoor:
     def open(self) -> socket.socket:
         """Return a connection whose certificate is the pinned one; raises LinkError, LinkTimeout, what Pin raises."""
         tcp = connect("envoy", self.address.host, self.address.port, self._timeout_s)
-        try:
+        with contextlib.ExitStack() as unfinished:
+            unfinished.callback(tcp.close)
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if not self.address.tls:
-                return tcp
-            tls = self._secured(tcp)
-        except BaseException:
-            tcp.close()
-            raise
-        try:
-            der = tls.getpeercert(binary_form=True)
-            self._pin.check(hashlib.sha256(der or b"").hexdigest())
-        except BaseException:
-            tls.close()
-            raise
-        return tls
+            if self.address.tls:
+                tls = self._secured(tcp)
+                unfinished.callback(tls.close)
+                der = tls.getpeercert(binary_form=True)
+                self._pin.check(hashlib.sha256(der or b"").hexdigest())
+                tcp = tls
+            unfinished.pop_all()
+        return tcp
 
     def _secured(self, tcp: socket.socket) -> ssl.SSLSocket:
         if self._context is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from typing import Any, Mapping, NamedTuple, Optional, Protocol, Tuple
-from urllib.parse import urlsplit
 
 from bridge.errors import BridgeError, ConfigError
 from bridge.peers.enphase_errors import EnlightenError, LoginRejected
@@ -100,7 +99,7 @@ class Enlighten:
         url = f"{self._remote}/login/login.json"
         form = {"user[email]": self._account.username, "user[password]": self._account.password}
         reply = self._http.request("POST", url, form=form)
-        where = f"enphase login at {urlsplit(url).netloc}"
+        where = f"enphase login at {host_and_path(url)[0]}"
         content = json_object(reply.text)
         if reply.status in (400, 401, 422) or (reply.status == 200 and content.get("message") not in ("success", None)):
             raise LoginRejected(
@@ -131,7 +130,7 @@ class Enlighten:
     def _by_tokens(self, session: str) -> Token:
         body = {"session_id": session, "serial_num": self._account.serial, "username": self._account.username}
         reply = self._http.request("POST", self._tokens, json_body=body)
-        return self._token(reply, f"POST {urlsplit(self._tokens).path}")
+        return self._token(reply, f"POST {host_and_path(self._tokens)[1]}")
 
     def _token(self, reply: CloudReply, what: str) -> Token:
         """Return the token of an answer: its text alone, or ``token`` in JSON."""
@@ -151,7 +150,13 @@ class Enlighten:
 def tokens_url(url: str) -> str:
     """Return the address to post to: an address without a path gets the usual one."""
     bare = url.rstrip("/")
-    return bare if urlsplit(bare).path else f"{bare}/tokens"
+    return bare if host_and_path(bare)[1] else f"{bare}/tokens"
+
+
+def host_and_path(url: str) -> Tuple[str, str]:
+    """Return host[:port] and the path, '' without one, of an http(s) address."""
+    host, slash, path = url.partition("://")[2].partition("/")
+    return host.rpartition("@")[2], slash + path
 
 
 def json_object(text: str) -> Mapping[str, Any]:

@@ -69,6 +69,11 @@ class TokenKeeper:
         """Why the last try to get a token failed, or ''."""
         return str(self._error) if self._error is not None else ""
 
+    @property
+    def cause(self) -> Optional[BridgeError]:
+        """What the last try to get a token failed of."""
+        return self._error
+
     def token(self) -> str:
         """Return a token to send; fetches one when there is none. Raises NoToken."""
         held = self._held

@@ -10,7 +10,6 @@ import hmac
 import json
 import logging
 from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Tuple
-from urllib.parse import urlsplit
 
 from bridge import __version__
 from bridge.clock import Clock
@@ -197,11 +196,11 @@ def content_length(answer: EnvoyAnswer) -> Optional[int]:
 
 def own_location(text: bytes, authority: str) -> bytes:
     """Return a redirect to the Envoy as one to this proxy: its path alone."""
-    parts = urlsplit(text.decode("latin-1"))
-    if parts.netloc and parts.netloc.partition(":")[0] != authority.partition(":")[0]:
+    scheme, absolute, rest = text.partition(b"://")
+    host, slash, path = rest.partition(b"/")
+    if not absolute or b"/" in scheme or host.partition(b":")[0].decode("latin-1") != authority.partition(":")[0]:
         return text
-    query = f"?{parts.query}" if parts.query else ""
-    return f"{parts.path or '/'}{query}".encode("latin-1") if parts.netloc else text
+    return slash + path or b"/"
 
 
 def passed_on(fields: List[Tuple[str, str]], with_body: bool) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from bridge.clock import Clock
+from bridge.errors import ConfigError
 from bridge.sim.enphase_cloud import FAULTS as CLOUD_FAULTS
 from bridge.sim.enphase_cloud import EnlightenSim
 from bridge.sim.enphase_envoy import EnvoySim
@@ -58,4 +59,4 @@ class EnphaseSim:
         elif name[6:] in CLOUD_FAULTS:
             self.cloud.faults[name[6:]] = True
         else:
-            raise ValueError(f"unknown fault {name}; one of cloud-{', cloud-'.join(CLOUD_FAULTS)}")
+            raise ConfigError(f"sim enphase: unknown fault {name}; one of cloud-{', cloud-'.join(CLOUD_FAULTS)}")

@@ -15,6 +15,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, NamedTuple, Optional, Tuple
 
 from bridge.clock import Clock
+from bridge.errors import ConfigError
 from bridge.sim import enphase_bodies as bodies
 from bridge.sim.enphase_server import STREAM, EnvoyServer
 from bridge.sim.enphase_tls import make_certificate, server_context
@@ -97,7 +98,7 @@ class EnvoySim:
     def fault(self, name: str, **params: Any) -> None:
         """Misbehave from now on: see FAULTS."""
         if name not in FAULTS:
-            raise ValueError(f"unknown fault {name}; one of {', '.join(FAULTS)}")
+            raise ConfigError(f"sim enphase: unknown fault {name}; one of {', '.join(FAULTS)}")
         if name == "certificate":
             self._new_certificate()
             self.cut_connections()

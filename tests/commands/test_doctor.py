@@ -14,7 +14,9 @@ from tests.commands.doctor_cases import CASES, GOLDEN, World, run_case
 ALL_S = 20.0  # what the whole visit may take at worst
 
 
-@pytest.mark.parametrize("code", sorted(CASES))
+@pytest.mark.parametrize("code", [
+    pytest.param(code, marks=pytest.mark.needs("openssl")) if code.startswith("enphase_") else code
+    for code in sorted(CASES)])
 def test_a_fault_is_found_by_name_and_nothing_else_is(code):
     expected = set(CASES[code][1])
     findings, report = run_case(code)

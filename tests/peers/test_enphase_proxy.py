@@ -17,6 +17,7 @@ from bridge.errors import LinkError
 from bridge.peers.enphase_errors import CertificateChanged
 from bridge.peers.enphase_pin import FILE as PIN_FILE
 from bridge.peers.enphase_pin import CertificatePin, fingerprint
+from bridge.peers.enphase_proxy import own_location
 from tests.enphase_home import Home, raw
 
 pytestmark = pytest.mark.needs("openssl")
@@ -487,3 +488,11 @@ def test_health_has_the_originals_keys(home, address):
     assert {"status", "message", "version"} <= set(report) and report["status"] == "ok" and report["token"] is True
     assert ask(address, "/healthz").status == 200
     assert not [entry for entry in home.device.log if "health" in entry.target]
+
+
+@pytest.mark.parametrize(("said", "given"), [
+    (b"https://192.0.2.10/home", b"/home"), (b"https://192.0.2.10:443/home?a=1", b"/home?a=1"),
+    (b"https://192.0.2.10", b"/"), (b"/home", b"/home"), (b"https://elsewhere.example/x", b"https://elsewhere.example/x"),
+    (b"/login?next=https://192.0.2.10/x", b"/login?next=https://192.0.2.10/x")])
+def test_a_redirect_to_the_envoy_stays_with_the_proxy(said, given):
+    assert own_location(said, "192.0.2.10") == given

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from bridge.clock import Clock
+from bridge.errors import ConfigError
 from bridge.sim.enphase_world import Account, EnphaseWorld
 from tests.enphase_home import Home
 
@@ -168,9 +169,9 @@ def test_a_certificate_of_its_own_that_changes_when_told(home):
 
 
 def test_unknown_faults_are_named(home):
-    with pytest.raises(ValueError, match="certificate"):
+    with pytest.raises(ConfigError, match="certificate"):
         home.sim.fault("nonsense")
-    with pytest.raises(ValueError, match="cloud-down"):
+    with pytest.raises(ConfigError, match="cloud-down"):
         home.sim.fault("cloud-nonsense")
 
 
