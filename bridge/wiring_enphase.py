@@ -116,8 +116,8 @@ def more_sun(settings: Settings, clock: Clock, patience_s: float = 0.0, used: Op
 
 def examine(settings: Settings, clock: Clock, ask_cloud: bool) -> List[Any]:
     """Return doctor's findings about the Envoy; pins nothing and stores nothing."""
-    from bridge.control.diagnosis_enphase import INCOMPLETE, EnvoySeen, envoy_findings
-    from bridge.sources.examine_enphase import look_at_envoy
+    from bridge.control.diagnosis_enphase import envoy_findings  # of the package of the tools
+    from bridge.sources.envoy_look import INCOMPLETE, EnvoySeen, look_at_envoy
 
     try:
         device = envoy(settings, clock, dry_run=True, answer_s=DOCTOR_S)

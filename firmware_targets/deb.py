@@ -24,6 +24,7 @@ def services() -> List[Entry]:
         Entry(f"{UNITS}/sigen-bridge.service", contents.init("systemd/sigen-bridge.service")),
         Entry(f"{UNITS}/sigen-bridge-tariff.service", contents.init("systemd/sigen-bridge-tariff.service")),
         Entry(f"{UNITS}/sigen-bridge-tariff.timer", contents.init("systemd/sigen-bridge-tariff.timer")),
+        Entry(f"{UNITS}/sigen-bridge-enphase.service", contents.init("systemd/sigen-bridge-enphase.service")),
         Entry("usr/lib/sysusers.d/sigen-bridge.conf", contents.init("systemd/sysusers.d/sigen-bridge.conf")),
         Entry("usr/lib/tmpfiles.d/sigen-bridge.conf", contents.init("systemd/tmpfiles.d/sigen-bridge.conf")),
         Entry("usr/share/sigen-bridge/restart-steps.conf", contents.init("systemd/restart-steps.conf")),

@@ -10,6 +10,7 @@ from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from bridge.control.installed import (
     CONFIG,
     CONFIG_DIR,
+    ENPHASE,
     LINK,
     PLACES,
     SERVICE,
@@ -159,8 +160,9 @@ def plan_uninstall(machine: Machine, record: Record, remembered: Sequence[str], 
     notes: List[str] = []
     if record.enabled:
         now = [] if machine.root else ["--now"]
-        # The timer is the owner's to enable; one that is not enabled is no reason to stop here.
+        # These two are the owner's to enable; one that is not enabled is no reason to stop here.
         changes.append(_systemctl(machine, "stop the tariff timer", "disable", *now, TIMER, may_fail=True))
+        changes.append(_systemctl(machine, "stop the Envoy's proxy", "disable", *now, ENPHASE, may_fail=True))
         changes.append(_systemctl(machine, "stop the service", "disable", *now, SERVICE))
     changed = [path for path, ours in record.files.items() if machine.files.get(path, ours) != ours]
     kept = [] if purge else changed

@@ -17,6 +17,7 @@ STATE_DIR = "/var/lib/sigen-bridge"
 RECORD = "installed.json"
 UNIT_DIR = "/etc/systemd/system"
 SERVICE, TIMER = "sigen-bridge.service", "sigen-bridge-tariff.timer"
+ENPHASE = "sigen-bridge-enphase.service"
 STEPS = "restart-steps.conf"
 STEPS_DIR = f"{UNIT_DIR}/{SERVICE}.d"
 LINK = "/usr/local/bin/sigen-bridge"
@@ -27,6 +28,7 @@ PLACES: Mapping[str, str] = {
     SERVICE:                        f"{UNIT_DIR}/{SERVICE}",
     "sigen-bridge-tariff.service":  f"{UNIT_DIR}/sigen-bridge-tariff.service",
     TIMER:                          f"{UNIT_DIR}/{TIMER}",
+    ENPHASE:                        f"{UNIT_DIR}/{ENPHASE}",
     STEPS:                          f"{STEPS_DIR}/{STEPS}",
 }
 SYSUSERS = PLACES["sysusers.d/sigen-bridge.conf"]

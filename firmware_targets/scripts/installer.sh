@@ -334,7 +334,8 @@ stop_service() {
 		/etc/init.d/sigen-bridge disable
 	fi
 	if [ -d /run/systemd/system ]; then
-		systemctl disable --now sigen-bridge-tariff.timer sigen-bridge.service >/dev/null 2>&1
+		systemctl disable --now sigen-bridge-tariff.timer sigen-bridge-enphase.service sigen-bridge.service \
+			>/dev/null 2>&1
 	fi
 }
 

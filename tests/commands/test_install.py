@@ -127,7 +127,8 @@ def test_install_into_an_image_and_uninstall_leave_what_was_there(machine, image
     assert not (machine.root / "var/lib/sigen-bridge").exists()
     assert not (machine.root / "etc/sigen-bridge").exists()
     assert machine.asked() == [
-        "systemctl --root=ROOT disable sigen-bridge-tariff.timer", "systemctl --root=ROOT disable sigen-bridge.service",
+        "systemctl --root=ROOT disable sigen-bridge-tariff.timer",
+        "systemctl --root=ROOT disable sigen-bridge-enphase.service", "systemctl --root=ROOT disable sigen-bridge.service",
         "userdel --prefix ROOT sigen-bridge"]
 
 
@@ -153,7 +154,8 @@ def test_a_running_machine_has_the_service_started(machine, live):
         "systemctl daemon-reload", "systemctl enable sigen-bridge.service", "systemctl start sigen-bridge.service"]
     assert live("uninstall", "--yes")[0] == 0
     assert machine.asked() == [
-        "systemctl disable --now sigen-bridge-tariff.timer", "systemctl disable --now sigen-bridge.service",
+        "systemctl disable --now sigen-bridge-tariff.timer", "systemctl disable --now sigen-bridge-enphase.service",
+        "systemctl disable --now sigen-bridge.service",
         "systemctl daemon-reload", "userdel sigen-bridge"]
 
 

@@ -160,7 +160,8 @@ def test_uninstall_takes_away_all_that_install_made():
     plan = plan_uninstall(machine, record, (), False)
     assert {change.path for change in plan.changes if change.kind == "remove"} == {*FILES, LINK}
     assert commands(plan) == [
-        "systemctl disable --now sigen-bridge-tariff.timer", f"systemctl disable --now {SERVICE}",
+        "systemctl disable --now sigen-bridge-tariff.timer", "systemctl disable --now sigen-bridge-enphase.service",
+        f"systemctl disable --now {SERVICE}",
         "systemctl daemon-reload", "userdel sigen-bridge"]
     assert (plan.changes[-1].kind, plan.changes[-1].path) == ("rmtree", STATE_DIR)
     for change in plan.changes:

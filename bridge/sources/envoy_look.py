@@ -6,22 +6,33 @@ diagnosis_enphase does.
 
 from __future__ import annotations
 
+from typing import NamedTuple, Optional
+
 from bridge.clock import Clock
-from bridge.control.diagnosis_enphase import (
-    CERTIFICATE,
-    CLOUD,
-    FOREIGN,
-    LOGIN,
-    NO_TOKEN,
-    OK,
-    TOKEN,
-    UNREACHABLE,
-    EnvoySeen,
-)
 from bridge.errors import BridgeError, LinkError, PeerError
 from bridge.peers.enphase_envoy import Envoy
 from bridge.peers.enphase_errors import CertificateChanged, LoginRejected, NoToken
 from bridge.peers.enphase_keeper import TokenKeeper
+
+OK, INCOMPLETE, UNREACHABLE, FOREIGN, CERTIFICATE = "ok", "incomplete", "unreachable", "foreign", "certificate"
+NO_TOKEN, LOGIN, CLOUD, TOKEN = "no_token", "login", "cloud", "token"
+
+
+class EnvoySeen(NamedTuple):
+    """One look at an Envoy; ``outcome`` is one of the words above, ``text`` what came back.
+
+    ``ends_in_s`` is how long its token still holds, ``pasted`` whether nobody renews it.
+    """
+
+    outcome: str
+    peer: str
+    text: str = ""
+    serial: Optional[str] = None
+    told_serial: str = ""
+    firmware: Optional[str] = None
+    pasted: bool = False
+    ends_in_s: Optional[float] = None
+    ending: bool = False
 
 
 def look_at_envoy(envoy: Envoy, told_serial: str, clock: Clock, ask_cloud: bool) -> EnvoySeen:
