@@ -5,14 +5,42 @@ Pure. Never asks anybody: sources/envoy_look does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List
+from typing import List, Optional, Protocol
 
 from bridge.control.diagnosis import Finding, finding
 
-if TYPE_CHECKING:
-    from bridge.sources.envoy_look import EnvoySeen  # of another router package
-
 DAY_S = 86_400.0
+
+
+class EnvoySeen(Protocol):
+    """One look at an Envoy, as ``sources/envoy_look`` (of another router package) returns it."""
+
+    @property
+    def outcome(self) -> str: ...
+
+    @property
+    def peer(self) -> str: ...
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def serial(self) -> Optional[str]: ...
+
+    @property
+    def told_serial(self) -> str: ...
+
+    @property
+    def firmware(self) -> Optional[str]: ...
+
+    @property
+    def pasted(self) -> bool: ...
+
+    @property
+    def ends_in_s(self) -> Optional[float]: ...
+
+    @property
+    def ending(self) -> bool: ...
 
 
 def envoy_findings(seen: EnvoySeen) -> List[Finding]:
