@@ -92,6 +92,11 @@ class Envoy:
             raise PeerError(f"{self.peer} /info: this is no Envoy (status {answer.status}); check enphase.local_url")
         return EnvoyInfo(element(text, "sn"), element(text, "software"), flag(text, "imeter"), flag(text, "web-tokens"))
 
+    def tend(self) -> None:
+        """Renew the token when that is due; for who asks regularly and has no thread for it."""
+        if self.keeper is not None:
+            self.keeper.tend()
+
     def close(self) -> None:
         """Drop the connections."""
         self.http.close()

@@ -52,6 +52,7 @@ class EnvoySource:
 
     def read(self) -> Reading:
         """Return the sun as ``pv_w`` of a reading; raises LinkError, PeerError and what the token may raise."""
+        self._envoy.tend()
         now = self._clock.monotonic()
         if now - self._looked_at >= LOOK_AGAIN_S:
             self._meters = metering(self._envoy.json(METERS))

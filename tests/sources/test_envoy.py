@@ -162,3 +162,12 @@ def test_what_reads_once_waits_for_the_first_answer_and_no_longer(tmp_path):
         plant = {"pv_w": 0, "third_party_pv_w": 0, "ac_power_w": 0, "grid_w": 0, "load_w": 0, "grid_sensor": 1}
         assert more.of(plant, clock.monotonic() + 1).values["third_party_pv_w"] == 4200.0
         more.close()
+
+
+def test_a_year_and_a_half_of_reading_renews_the_token_before_it_ends(home):
+    one = source(home)
+    for _ in range(550):
+        assert one.read().pv_w == 4200.0
+        home.clock.advance(86_400.0)
+    assert home.cloud.count("/login/login.json") == 2
+    assert [entry for entry in home.device.log if entry.status == 401] == []
