@@ -13,9 +13,13 @@ import sys
 
 import pytest
 
+from bridge import cli
 from bridge.clock import Clock
+from bridge.config import take_flags
+from bridge.settings import SETTINGS
+from bridge.sim.enphase_envoy import FAULTS as ENVOY_FAULTS
 from bridge.sim.plant import PlantSim
-from tests.commands.conftest import one_line, until
+from tests.commands.conftest import ROOT, one_line, until
 from tests.enphase_home import Home
 
 pytestmark = pytest.mark.needs("openssl")
@@ -248,3 +252,26 @@ def test_sim_enphase_tells_how_to_be_reached(bridge, tmp_path):
     assert bridge.stop(process)[0] == 0
     wrong = bridge("sim", "enphase", "--port", str(ports[0]), "--cloud-port", str(ports[1]), "--fault", "nonsense")
     assert wrong.returncode == 2 and "nonsense" in one_line(wrong.stderr)
+
+
+PAGE = (ROOT / "docs" / "enphase.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("line", [
+    line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.strip().splitlines()])
+def test_command_lines_of_the_page_exist(line):
+    words = line.split()
+    assert words[0] == "sigen-bridge"
+    rest = take_flags(words[1:])[2]
+    module = cli.command(rest[0])
+    parser = cli._Parser(prog="x")
+    module.arguments(parser)
+    parser.parse_args(rest[1:])
+
+
+def test_the_page_names_every_setting_of_this_part_and_no_other():
+    rows = {row.key: row for row in SETTINGS if row.key.startswith("enphase.")}
+    assert set(re.findall(r"`(enphase\.\w+)`", PAGE)) == set(rows)
+    assert set(re.findall(r"`(ENPHASE_\w+)`", PAGE)) == {alias for row in rows.values() for alias in row.aliases}
+    for name in (*ENVOY_FAULTS, "cloud-down", "cloud-html", "cloud-blocked"):
+        assert name in PAGE
