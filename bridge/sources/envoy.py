@@ -16,7 +16,7 @@ from bridge.peers.enphase_envoy import Envoy
 
 NAME = "envoy"
 METER, INVERTERS, V1 = "meter", "inverters", "v1"
-METER_VALID_S, INVERTERS_VALID_S = 30.0, 300.0  # since the answer; then it says nothing about now
+METER_VALID_S, INVERTERS_VALID_S = 60.0, 300.0  # since the answer: one that failed is made up for by the next
 STOOD_STILL_S = 1800.0  # twice the longest pause between two reports of the inverters
 INVERTERS_PERIOD_S = 60.0
 LOOK_AGAIN_S = 600.0  # how often it is looked whether the Envoy has a meter
