@@ -21,7 +21,7 @@ from bridge.link.envoy_tls import EnvoyDoor
 ANSWER_TIMEOUT_S = 45.0  # an Envoy under load takes half a minute for production.json
 QUIET_TIMEOUT_S = 90.0  # between two pieces of a body; /stream/meter brings one a second
 IDLE_S = 20.0  # a connection that rested longer is not trusted; an Envoy closes after some 30 s
-POOL = 4  # connections kept; an Envoy has little memory
+POOL, MOST_AT_ONCE = 4, 8  # connections kept, and open at the same time: an Envoy has little memory
 IDEMPOTENT = ("GET", "HEAD")
 
 class _Stale(Exception):
@@ -39,11 +39,12 @@ class EnvoyHttp:
         self._answer_s, self._quiet_s = answer_s, quiet_s
         self._idle: List[Line] = []
         self._turn = threading.Lock()
+        self._room = threading.BoundedSemaphore(MOST_AT_ONCE)
         self._host = f"Host: {door.address.authority}\r\n".encode("latin-1")
         self.dialled = 0
 
     def ask(self, method: str, target: str, fields: bytes = b"", body: bytes = b"", token: str = "") -> EnvoyAnswer:
-        """Send one request and return the answer with its body still to come.
+        """Send one request and return the answer with its body still to come; it must be read or dropped.
 
         ``fields`` are further header lines. Raises LinkError, LinkTimeout and what the certificate's judge raises.
         """
@@ -54,13 +55,21 @@ class EnvoyHttp:
         if body or method in ("POST", "PUT"):
             head += b"Content-Length: %d\r\n" % len(body)
         request = head + b"\r\n" + body
-        if method in IDEMPOTENT:
-            line = self._kept()
-            if line is not None:
-                try:
-                    return self._exchange(line, request, method, kept=True)
-                except _Stale:
-                    pass
+        if not self._room.acquire(timeout=self._answer_s):
+            raise LinkTimeout(f"{self.peer}: {MOST_AT_ONCE} requests are waiting for it already; it is slow today")
+        with contextlib.ExitStack() as unfinished:
+            unfinished.callback(self._room.release)
+            answer = self._answer(request, method)
+            unfinished.pop_all()  # the answer gives its place back when it is over
+        return answer
+
+    def _answer(self, request: bytes, method: str) -> EnvoyAnswer:
+        line = self._kept() if method in IDEMPOTENT else None
+        if line is not None:
+            try:
+                return self._exchange(line, request, method, kept=True)
+            except _Stale:
+                pass
         self.dialled += 1
         return self._exchange(Line(self._door.open(), self.peer), request, method, kept=False)
 
@@ -83,6 +92,7 @@ class EnvoyHttp:
             line.tcp.close()
 
     def _give_back(self, line: Line, keep: bool) -> None:
+        self._room.release()
         line.used_at = self._clock.monotonic()
         if keep and not line.buffer:
             with self._turn:

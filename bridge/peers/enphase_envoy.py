@@ -50,10 +50,10 @@ class Envoy:
         answer = self.http.ask(method, target, fields, body, token)
         if answer.status != 401:
             return answer
-        accepted = self.accepts(token)
-        if accepted:
-            return answer  # the token is good, this page is for installers
         answer.drop()
+        accepted = self.accepts(token)
+        if accepted:  # the token is good, this page is for installers: let the Envoy say so
+            return self.http.ask(method, target, fields, body, token)
         if keeper.refused(token):
             token = keeper.token()
             answer = self.http.ask(method, target, fields, body, token)

@@ -202,6 +202,14 @@ def test_once_shows_one_sun_in_each_topology(bridge, home, sunny, tmp_path, regi
     assert snapshot["valid"] and snapshot["reason"] is None
 
 
+def test_once_over_rs485_adds_the_envoys_sun_too(bridge, home, tmp_path):
+    with PlantSim(Clock(), scenario="third_party", serial=True, unit=1) as plant:
+        plant.set(30194, 0)
+        done = bridge("once", "--json", "--dry-run", "--serial", plant.tty, env=variables(home, tmp_path))
+        snapshot = json.loads(done.stdout)
+        assert (snapshot["pv_w"], snapshot["load_w"]) == (4200, 1200) and snapshot["source"] == "modbus-rtu", done.stderr
+
+
 def test_once_with_own_panels_beside_the_envoys(bridge, home, sunny, tmp_path):
     for address, value in {30194: 0, 30035: 2000, 30284: -3000}.items():
         sunny.set(address, value)

@@ -190,6 +190,36 @@ def test_many_clients_share_a_few_connections(home, address):
     assert home.device.connections <= one_by_one + 1
 
 
+def test_an_envoy_never_has_more_than_eight_connections_at_once(home, address):
+    ask(address)
+    home.device.fault("slow", s=0.1)
+    most, results = [], []
+    home.device.answer = lambda *request, real=home.device.answer: (most.append(len(home.device._server._open)), real(*request))[1]
+    threads = [threading.Thread(target=lambda: results.append(ask(address).status)) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [200] * 24 and 2 <= max(most) <= 8
+
+
+def test_refused_tokens_of_many_at_once_do_not_block_each_other(tmp_path):
+    with Home(tmp_path, ManualClock()) as home:
+        address = home.proxy()
+        ask(address)
+        home.device.fault("refuse")
+        home.clock.advance(61)
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(ask(address).status)) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [502] * 16
+        home.device.clear()
+        assert ask(address).status == 200
+
+
 def test_a_client_may_keep_its_connection_and_send_two_at_once(address):
     request = b"GET /info HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = b"GET /info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
