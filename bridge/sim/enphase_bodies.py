@@ -12,8 +12,8 @@ from typing import Any, Dict, List
 from bridge.sim.enphase_world import NET_EID, PRODUCTION_EID, EnphaseWorld
 
 INVERTERS = 12
-VOLT = 243.6
-LIFETIME_WH = 1_243_811.5
+VOLT = 240.0
+LIFETIME_WH = 2_000_400.5
 
 
 def info(world: EnphaseWorld, now: float) -> str:
@@ -22,11 +22,11 @@ def info(world: EnphaseWorld, now: float) -> str:
     return (
         "<?xml version='1.0' encoding='UTF-8'?>\n<envoy_info>\n"
         f"  <time>{int(now)}</time>\n  <device>\n    <sn>{world.serial}</sn>\n    <pn>800-00654-r08</pn>\n"
-        f"    <software>{world.firmware}</software>\n    <euaid>4c8675</euaid>\n    <seqnum>0</seqnum>\n"
+        f"    <software>{world.firmware}</software>\n    <euaid>000000</euaid>\n    <seqnum>0</seqnum>\n"
         f"    <apiver>1</apiver>\n    <imeter>{'true' if world.metered else 'false'}</imeter>\n  </device>{tokens}\n"
-        "  <package name='rootfs'>\n    <pn>500-00001-r01</pn>\n    <version>02.00.00</version>\n"
-        "    <build>1211</build>\n  </package>\n  <build_info>\n"
-        "    <build_id>simulated</build_id>\n    <build_time_gmt>1725031207</build_time_gmt>\n  </build_info>\n"
+        "  <package name='rootfs'>\n    <pn>500-00001-r01</pn>\n    <version>00.00.00</version>\n"
+        "    <build>0</build>\n  </package>\n  <build_info>\n"
+        "    <build_id>simulated</build_id>\n    <build_time_gmt>1700000000</build_time_gmt>\n  </build_info>\n"
         "</envoy_info>\n"
     )
 
@@ -34,11 +34,11 @@ def info(world: EnphaseWorld, now: float) -> str:
 def eim(kind: str, power_w: float, now: float, active: int) -> Dict[str, Any]:
     """Return one meter's entry of production.json, with its single line."""
     numbers = {
-        "wNow": round(power_w, 3), "whLifetime": LIFETIME_WH, "varhLeadLifetime": 573232.424,
-        "varhLagLifetime": 255919.503, "vahLifetime": 1776750.926, "rmsCurrent": round(abs(power_w) / VOLT, 3),
-        "rmsVoltage": VOLT, "reactPwr": -886.961, "apprntPwr": round(abs(power_w) + 10, 3), "pwrFactor": 0.99,
-        "whToday": 13439.514, "whLastSevenDays": 86274.514, "vahToday": 16483.926, "varhLeadToday": 3458.424,
-        "varhLagToday": 1824.503,
+        "wNow": round(power_w, 3), "whLifetime": LIFETIME_WH, "varhLeadLifetime": 410000.25,
+        "varhLagLifetime": 120000.75, "vahLifetime": 2300000.5, "rmsCurrent": round(abs(power_w) / VOLT, 3),
+        "rmsVoltage": VOLT, "reactPwr": -40.0, "apprntPwr": round(abs(power_w) + 10, 3), "pwrFactor": 0.99,
+        "whToday": 9000.5, "whLastSevenDays": 61000.5, "vahToday": 9800.25, "varhLeadToday": 1500.5,
+        "varhLagToday": 700.25,
     }
     head = {"type": "eim", "activeCount": active, "measurementType": kind, "readingTime": int(now)}
     return {**head, **numbers, "lines": [numbers]}
@@ -70,7 +70,7 @@ def production(world: EnphaseWorld, now: float) -> Dict[str, Any]:
 
 def v1_production(world: EnphaseWorld) -> Dict[str, Any]:
     """Return /api/v1/production."""
-    return {"wattHoursToday": 13439, "wattHoursSevenDays": 86274, "wattHoursLifetime": int(LIFETIME_WH),
+    return {"wattHoursToday": 9000, "wattHoursSevenDays": 61000, "wattHoursLifetime": int(LIFETIME_WH),
             "wattsNow": reported_w(world)}
 
 
@@ -89,18 +89,18 @@ def device_data(world: EnphaseWorld, now: float) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for index in range(INVERTERS):
         reading = {
-            "eid": 1627390225 + index, "interval_type": 0, "endDate": int(now - 240), "duration": 903, "flags": 0,
-            "flags_hex": "0x0000000000000000", "joulesProduced": each * 903, "acVoltageINmV": 243600,
-            "acFrequencyINmHz": 50013, "dcVoltageINmV": 32363, "dcCurrentINmA": 8078, "channelTemp": 38,
-            "acCurrentInmA": 1049, "rssi": 110, "issi": 68,
+            "eid": 1600000000 + index, "interval_type": 0, "endDate": int(now - 240), "duration": 903, "flags": 0,
+            "flags_hex": "0x0000000000000000", "joulesProduced": each * 903, "acVoltageINmV": 240000,
+            "acFrequencyINmHz": 50010, "dcVoltageINmV": 32000, "dcCurrentINmA": 8000, "channelTemp": 38,
+            "acCurrentInmA": 1000, "rssi": 110, "issi": 68,
         }
         found[str(553648384 + 256 * index)] = {
             "devName": "pcu", "sn": f"1223440{index:05d}", "active": True, "modGone": False,
             "channels": [{
-                "chanEid": 1627390225 + index, "created": int(now - 240),
-                "wattHours": {"today": 1119, "yesterday": 455, "week": 7466},
+                "chanEid": 1600000000 + index, "created": int(now - 240),
+                "wattHours": {"today": 900, "yesterday": 500, "week": 5000},
                 "watts": {"now": each, "nowUsed": 0, "max": 366}, "lastReading": reading,
-                "lifetime": {"createdTime": 1744834453, "duration": 6124463, "joulesProduced": 354281850},
+                "lifetime": {"createdTime": 1700000000, "duration": 6000000, "joulesProduced": 300000000},
             }],
         }
     return {**found, "deviceCount": INVERTERS, "deviceDataLimit": 50}
@@ -129,13 +129,13 @@ def readings(world: EnphaseWorld, now: float) -> List[Dict[str, Any]]:
 def reading(eid: int, power_w: float, now: float) -> Dict[str, Any]:
     """Return one meter's reading."""
     numbers = {
-        "actEnergyDlvd": 1243812.228, "actEnergyRcvd": 11.6, "activePower": round(power_w, 3),
-        "apparentEnergy": 1776752.059, "apparentPower": round(abs(power_w) + 10, 3),
-        "current": round(abs(power_w) / VOLT, 3), "freq": 50.062, "instantaneousDemand": round(power_w, 3),
-        "pwrFactor": 0.99, "reactEnergyLagg": 255919.503, "reactEnergyLead": 573233.207, "reactivePower": -886.389,
+        "actEnergyDlvd": 2000401.25, "actEnergyRcvd": 20.5, "activePower": round(power_w, 3),
+        "apparentEnergy": 2300001.5, "apparentPower": round(abs(power_w) + 10, 3),
+        "current": round(abs(power_w) / VOLT, 3), "freq": 50.01, "instantaneousDemand": round(power_w, 3),
+        "pwrFactor": 0.99, "reactEnergyLagg": 120000.75, "reactEnergyLead": 410000.5, "reactivePower": -40.0,
         "timestamp": int(now), "voltage": VOLT,
     }
-    return {"eid": eid, **numbers, "channels": [{"eid": 1778385169 + eid % 7, **numbers}]}
+    return {"eid": eid, **numbers, "channels": [{"eid": 1700000001 + eid % 7, **numbers}]}
 
 
 def stream_event(world: EnphaseWorld) -> bytes:
@@ -155,7 +155,7 @@ def stream_event(world: EnphaseWorld) -> bytes:
 def home(world: EnphaseWorld, now: float) -> Dict[str, Any]:
     """Return /home."""
     return {
-        "software_build_epoch": 1719503966, "is_nonvoy": not world.metered, "db_size": "21 MB",
+        "software_build_epoch": 1700000000, "is_nonvoy": not world.metered, "db_size": "21 MB",
         "timezone": "Australia/Adelaide", "current_date": "11/29/2026", "current_time": "12:00",
         "network": {
             "web_comm": True, "ever_reported_to_enlighten": True, "last_enlighten_report_time": int(now - 300),
@@ -169,7 +169,7 @@ def home(world: EnphaseWorld, now: float) -> Dict[str, Any]:
 
 def tariff() -> Dict[str, Any]:
     """Return /admin/lib/tariff."""
-    return {"tariff": {"currency": {"code": "AUD"}, "logger": "mylogger", "date": "1748577041", "storage_settings": {
+    return {"tariff": {"currency": {"code": "AUD"}, "logger": "mylogger", "date": "1700000000", "storage_settings": {
         "mode": "self-consumption", "operation_mode_sub_type": "", "reserved_soc": 0.0, "very_low_soc": 5,
-        "charge_from_grid": False, "date": "1748577041"}, "single_rate": {"rate": 0.0, "sell": 0.0}, "seasons": [],
+        "charge_from_grid": False, "date": "1700000000"}, "single_rate": {"rate": 0.0, "sell": 0.0}, "seasons": [],
         "seasons_sell": []}, "schedule": {}}
