@@ -197,7 +197,7 @@ def from_file(path: Optional[str]) -> Dict[str, Origin]:
         options = uci.parse(content) if uci.looks_like_uci(content) else ini.parse(content)
     except ValueError as error:
         raise ConfigError(f"configuration file {chosen}: {error}") from None
-    return _known(options, chosen)
+    return _known(options, chosen, os.environ.get("ENVIRONMENT", ""))
 
 
 def _from_env_file(content: str, path: str) -> Dict[str, Origin]:
@@ -222,10 +222,21 @@ def _read(path: str, what: str) -> str:
         raise ConfigError(f"{what}: cannot be read ({reason}); check the path and its permissions") from None
 
 
-def _known(options: List[uci.Option], path: str) -> Dict[str, Origin]:
+def _known(options: List[uci.Option], path: str, environment: str) -> Dict[str, Origin]:
+    """Return the settings of a file's options.
+
+    A section may be named after an environment and hold variables (``[production] ENPHASE_LOCAL_API_URL = ...``):
+    it counts when the variable ENVIRONMENT names it, and then beats the rest of the file.
+    """
     rows = {row.key: row for row in SETTINGS}
+    variables = {alias: row.key for row in SETTINGS for alias in row.aliases}
     origins: Dict[str, Origin] = {}
+    chosen: Dict[str, Origin] = {}
     for option in options:
+        if option.name in variables:
+            if option.section == environment:
+                chosen[variables[option.name]] = Origin(option.value, f"{path}:{option.line}")
+            continue
         key = f"{option.section}.{option.name}"
         if key not in rows:
             if option.section == "main" and option.name in ("enabled", "tariff"):
@@ -234,4 +245,4 @@ def _known(options: List[uci.Option], path: str) -> Dict[str, Origin]:
                 f"configuration file {path} line {option.line}: there is no setting {key}{did_you_mean(key, rows)}"
             )
         origins[key] = Origin(option.value, f"{path}:{option.line}")
-    return origins
+    return {**origins, **chosen}

@@ -219,6 +219,12 @@ SETTINGS = (
     Setting("enphase.jwt",            text,                                     "",                 "a ready token of the Envoy; the cloud is then never asked", secret=True, aliases=("ENPHASE_LOCAL_API_JWT",)),
     Setting("enphase.listen",         listen,                                   "127.0.0.1:8080",   "where the Envoy is served without a token"),
     Setting("enphase.cert_fingerprint", text,                                   "",                 "SHA-256 of the Envoy's certificate; empty pins the first one seen"),
+    Setting("enphase.token_way",      one_of("auto", "session", "tokens"),      "auto",             "how a token is fetched: entrez-auth-token by session, the token service, or whichever works"),
+    Setting("enphase.allow",          text,                                     "",                 "paths that the proxy lets through, with commas between them; empty is all of them"),
+    Setting("enphase.access_log",     one_of("auto", "on", "off"),              "auto",             "a line in the log for each request of the proxy; auto is only on a terminal"),
+    Setting("enphase.serve",          yes_no,                                   False,              "start the proxy with the service, too (OpenWrt)"),
+    Setting("enphase.interval_s",     number(1, 3600),                          5.0,                "seconds between two looks at the Envoy's meter; without a meter it is at least 60"),
+    Setting("enphase.topology",       one_of("auto", "gateway", "pv", "load", "unseen"), "auto",    "where the Envoy's sun already stands in the plant's numbers: docs/enphase.md"),
     Setting("loads.file",             text,                                     "",                 "file that describes the switchable loads (INI)"),
     Setting("loads.listen",           listen,                                   "127.0.0.1:8503",   "where sigen-bridge loads run tells how the loads stand, or off"),
 )

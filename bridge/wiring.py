@@ -12,15 +12,16 @@ from typing import Any, List, NamedTuple, Optional
 from bridge.clock import Clock
 from bridge.config import Settings, supervisor
 from bridge.errors import ConfigError, RateLimited
-from bridge.link.modbus import ModbusLink, make_link
+from bridge.link.modbus import ModbusLink
 from bridge.link.notify import Notifier
-from bridge.link.spacing import spaced
-from bridge.registers import Vendor, vendor_from
+from bridge.registers import Vendor
 from bridge.registers.plan import TCP_COST, Cost, rtu_cost
+from bridge.wiring_link import gap_s, offset, serial_line, tcp_link, vendor
 from bridge.wiring_state import durable_dir
 
 CLOUD_PERIOD_S = 300.0  # vendor: one energyFlow in five minutes per station
 CLOUD_RETRY_S = 30.0  # the limiter decides whether a retry goes out at all
+FIRST_ANSWER_S = 6.0  # how long a command that reads once waits for the Envoy
 STRICT_GAP_BUDGET = 1  # with one request a second the blocks take turns
 
 
@@ -57,75 +58,6 @@ def sinks(settings: Settings, clock: Clock) -> List[Any]:
 
         found.append(mqtt_sink(settings, clock))
     return found
-
-
-def vendor(settings: Settings) -> Vendor:
-    """Return the register map that ``modbus.vendor`` names; a dotted name is a module of its own."""
-    name = settings["modbus.vendor"]
-    module = name if "." in name else f"bridge.registers.{name}"
-    try:
-        return vendor_from(importlib.import_module(module))
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"setting modbus.vendor: there is no register map {name!r} ({error})") from error
-
-
-def _function_code(settings: Settings) -> Optional[int]:
-    code = settings["modbus.function_code"]
-    return None if code == "auto" else int(code)
-
-
-def _pymodbus(*args: Any) -> ModbusLink:
-    from bridge.link.modbus_pymodbus import PymodbusLink
-
-    return PymodbusLink(*args)
-
-
-def gap_s(settings: Settings) -> float:
-    """Return the pause that a strict device wants between two requests."""
-    return float(settings["poll.min_gap_ms"]) / 1000.0
-
-
-def tcp_link(settings: Settings, clock: Clock) -> ModbusLink:
-    """Return the link to the gateway of ``modbus.host``; raises ConfigError when there is none."""
-    from bridge.link.modbus_tcp import TcpWire
-
-    host = settings["modbus.host"]
-    if not host:
-        raise ConfigError(
-            "no plant is configured: give --host ADDRESS of the Sigenergy gateway (or --serial DEVICE for RS485)"
-        )
-    timeout_s = settings["modbus.timeout_s"]
-    wire = spaced(TcpWire(host, settings["modbus.port"], timeout_s, clock.monotonic), gap_s(settings), clock)
-    return make_link(wire, settings["modbus.engine"], _function_code(settings), timeout_s, _pymodbus)
-
-
-def serial_unit(settings: Settings) -> int:
-    """Return the unit to try first on a serial line; ``--unit`` sets the unit of the link in use."""
-    asked = settings.where("modbus.unit").startswith("flag") and not settings.is_set("modbus.serial_unit")
-    return settings["modbus.unit"] if asked else settings["modbus.serial_unit"]
-
-
-def serial_line(settings: Settings, clock: Clock, plant: Vendor) -> Any:
-    """Return the Line that looks for the plant on ``modbus.serial``."""
-    from bridge.link.modbus_rtu import RtuWire
-    from bridge.sources.serial import Line
-
-    timeout_s = settings["modbus.timeout_s"]
-
-    def open_link(baud: int) -> ModbusLink:
-        wire = RtuWire(settings["modbus.serial"], baud, timeout_s, clock.monotonic, clock.wait)
-        paced = spaced(wire, gap_s(settings), clock)
-        return make_link(paced, settings["modbus.engine"], _function_code(settings), timeout_s, _pymodbus)
-
-    return Line(
-        settings["modbus.serial"], open_link, plant, serial_unit(settings), settings["modbus.baud"],
-        offset(settings, plant),
-    )
-
-
-def offset(settings: Settings, plant: Vendor) -> int:
-    """Return what is added to printed register numbers on the wire."""
-    return settings["modbus.address_offset"] if settings.is_set("modbus.address_offset") else plant.address_offset
 
 
 def extras(service: Any, settings: Settings, clock: Clock) -> None:
@@ -208,22 +140,26 @@ def cloud_feed(settings: Settings, clock: Clock) -> Feed:
     return Feed(cloud_source(settings, clock), interval_s, CLOUD_RETRY_S)
 
 
-def modbus_source(settings: Settings, clock: Clock, budget: Optional[int] = None) -> Any:
-    """Return the source that polls the plant over TCP or, when ``modbus.serial`` is set, RS485."""
+def modbus_source(settings: Settings, clock: Clock, budget: Optional[int] = None, more: Any = None) -> Any:
+    """Return the source that polls the plant over TCP or, when ``modbus.serial`` is set, RS485.
+
+    ``more`` is sun that the plant does not measure, by default that of the Envoy that is configured.
+    """
     plant = vendor(settings)
+    more = more or more_sun(settings, clock, FIRST_ANSWER_S if budget is not None else 0.0)
     if settings["modbus.serial"]:
         from bridge.sources.serial import SerialSource
 
         line = serial_line(settings, clock, plant)
         return SerialSource(line, lambda link, unit, baud: plant_source(
-            settings, clock, plant, link, unit, rtu_cost(baud), budget))
+            settings, clock, plant, link, unit, rtu_cost(baud), budget, more))
     unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else plant.unit_tcp
-    return plant_source(settings, clock, plant, tcp_link(settings, clock), unit, TCP_COST, budget)
+    return plant_source(settings, clock, plant, tcp_link(settings, clock), unit, TCP_COST, budget, more)
 
 
 def plant_source(
     settings: Settings, clock: Clock, plant: Vendor, link: ModbusLink, unit: int, cost: Cost,
-    budget: Optional[int],
+    budget: Optional[int], more: Any = None,
 ) -> Any:
     """Return the poller of one plant on an open question of a link."""
     from bridge.sources.modbus import SLOW_ON_A_LINE, ModbusSource
@@ -238,5 +174,17 @@ def plant_source(
     return ModbusSource(
         link, unit, plant, cost, clock, budget=budget, address_offset=offset(settings, plant),
         grid_sign=-1 if settings["modbus.grid_sign"] == "inverted" else 1,
-        slow=SLOW_ON_A_LINE if serial else frozenset(),
+        slow=SLOW_ON_A_LINE if serial else frozenset(), more_sun=more,
     )
+
+
+def more_sun(settings: Settings, clock: Clock, patience_s: float) -> Any:
+    """Return what adds the sun of the Envoy of ``enphase.local_url``, or None when there is none."""
+    if not settings["enphase.local_url"]:
+        return None
+    try:
+        from bridge.wiring_enphase import more_sun as of_envoy
+    except ImportError as error:
+        raise ConfigError(f"enphase.local_url needs the package sigen-bridge-cloud ({error.name} is missing)") from None
+
+    return of_envoy(settings, clock, patience_s)

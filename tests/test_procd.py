@@ -208,6 +208,27 @@ def test_each_copy_of_the_file_is_a_plant_of_its_own(router):
     assert "watchdog" in found["main"]
 
 
+def test_the_envoys_proxy_is_an_instance_of_its_own_when_it_is_wanted(router):
+    enphase = "config enphase 'enphase'\n\toption local_url 'https://192.168.8.20'\n"
+    router.plant("sigen-bridge", ON + enphase)
+    assert list(instances(router.run("start"))) == ["main"]
+    file = router.plant("sigen-bridge", ON + enphase + "\toption serve '1'\n")
+    found = instances(router.run("start"))
+    assert sorted(found) == ["main", "main-enphase"]
+    proxy = found["main-enphase"]
+    assert proxy["command"] == [str(router.program), "enphase", "serve", "--config", file]
+    assert proxy["respawn"] == ["3600", "5", "0"] and proxy["stdout"] == proxy["stderr"] == ["1"]
+    assert proxy["env"][1] == "SIGEN_BRIDGE_INSTANCE=main", "it shares the plant's state: token and certificate"
+    assert "watchdog" not in proxy and proxy["file"] == [file]
+    assert config.from_file(file)["enphase.serve"].raw == "1"
+
+
+def test_with_wrong_settings_the_proxy_is_not_started_either(router):
+    router.plant("sigen-bridge", ON + "config enphase 'enphase'\n\toption serve '1'\n")
+    router.checks(2, "setting enphase.local_url: wrong")
+    assert instances(router.run("start")) == {}
+
+
 @pytest.mark.parametrize(
     "left_over",
     [

@@ -1,24 +1,23 @@
-"""Run a simulator for demos, tests and other programs: a Sigenergy plant, a Shelly, the Sigenergy cloud, Amber."""
+"""Run a simulator for demos, tests and others: plant, Shelly, Sigenergy cloud, Amber, Enphase."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import stop_on_signals
-from bridge.sinks.display import DISPLAY
+from bridge.wiring_sim import SETTINGS_OF, SIMULATORS
 
-HELP = "run a simulator: plant, shelly, cloud or amber"
-PLANT_PORT, SHELLY_PORT, CLOUD_PORT, AMBER_PORT = 1502, 8180, 8190, 8191  # unless --port says
+HELP = "run a simulator: plant, shelly, cloud, amber or enphase"
 REPORT_S = 3600.0  # only bounds the wait; Ctrl-C ends it at once
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of each simulator."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud|amber")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud|amber|enphase")
     plant = kinds.add_parser("plant", help="a SigenStor plant on Modbus TCP, or RTU on a pty", allow_abbrev=False)
     plant.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
@@ -57,6 +56,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     amber.add_argument("--no-feed-in", action="store_true", help="a site without an export channel")
     amber.add_argument("--two-sites", action="store_true", help="an account with a second site")
     _fault_option(amber, "throttled,times=2 or limited,endpoint=prices or unauthorized (any endpoint, for good)")
+    enphase = kinds.add_parser("enphase", help="an Envoy with its Enlighten", allow_abbrev=False)
+    enphase.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
+    enphase.add_argument("--cloud-port", type=int, default=8191, metavar="N", help="port of Enlighten")
+    enphase.add_argument("--firmware", default="D8.2.4345", help="D8.2.4345, D7.0.88, D5.0.62 (no token), ...")
+    enphase.add_argument("--no-meter", action="store_true", help="an Envoy without meters")
+    enphase.add_argument("--power", type=float, default=4200.0, metavar="W", help="what the roof makes")
+    _fault_option(enphase, "slow,s=20, certificate, revoke, cloud-down or cloud-html")
 
 
 def _fault_option(parser: argparse.ArgumentParser, example: str = "silent or delay,s=0.5,for_s=60") -> None:
@@ -84,11 +90,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 simulator.fault(name, **params)
         where = getattr(simulator, "tty", "") or f"{args.listen}:{simulator.port}"
         print(f"simulated {args.kind} on {where}; Ctrl-C ends it", flush=True)
-        if args.kind == "cloud":
-            print(_cloud_settings(simulator), flush=True)
+        if args.kind in SETTINGS_OF:
+            print(SETTINGS_OF[args.kind](simulator), flush=True)
         pushes = _pushes(args, simulator, clock) if getattr(args, "mqtt_broker", None) else None
-        if args.kind == "amber":
-            print(f"export SIGEN_BRIDGE_AMBER_BASE_URL={simulator.base_url} AMBER_TOKEN={simulator.token}", flush=True)
         while not clock.wait(REPORT_S):
             continue
     finally:
@@ -96,63 +100,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             pushes.stop()
         simulator.stop()
     return EXIT_OK
-
-
-def plant_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
-    """Return the plant simulator that the options describe."""
-    from bridge.sim.plant import PlantSim
-
-    serial = args.rtu is not None
-    unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else 1 if serial else 247
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else PLANT_PORT
-    try:
-        return PlantSim(
-            clock, host=args.listen, port=port, serial=(args.rtu or True) if serial else False,
-            baud=settings["modbus.baud"], unit=unit, level=args.level, scenario=args.scenario, replay=args.replay,
-            min_gap_ms=args.min_gap_ms, delay_s=args.delay_s, seed=args.seed,
-            native_mode=args.native_mode, soc_pct=args.soc,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"sim plant: {error}; see sigen-bridge sim plant --help") from error
-
-
-def shelly_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
-    """Return the Shelly simulator that the options describe."""
-    from bridge.sim.shelly import ShellySim
-
-    password: Optional[str] = None
-    if args.with_password:
-        try:
-            with open(args.with_password, encoding="utf-8") as handle:
-                password = handle.readline().strip()
-        except OSError as error:
-            raise ConfigError(f"sim shelly --with-password {args.with_password}: {error.strerror}") from error
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else SHELLY_PORT
-    return ShellySim(
-        clock, host=args.listen, port=port, firmware=args.firmware, password=password,
-        components=() if args.empty else five_components(),
-    )
-
-
-def cloud_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
-    """Return the cloud simulator that the options describe."""
-    from bridge.sim.sigen_cloud import SigenCloudSim
-    from bridge.sim.sigen_cloud_bodies import SCENARIOS
-    from bridge.sim.sigen_cloud_world import App, Station
-
-    if args.scenario not in SCENARIOS:
-        raise ConfigError(f"sim cloud --scenario {args.scenario}: not one of {', '.join(SCENARIOS)}")
-    if not args.token_s > 0:
-        raise ConfigError(f"sim cloud --token-s {args.token_s:g}: must be above 0")
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else CLOUD_PORT
-    simulator = SigenCloudSim(
-        clock, host=args.listen, port=port, scenario=args.scenario, apps=(App(approval=args.approval),),
-        stations=(Station(onboarded=not args.approval),),
-    )
-    simulator.world.lifetime_s = simulator.app_world.lifetime_s = args.token_s
-    for home in simulator.app_world.homes.values():
-        home.mode_api = args.app_modes
-    return simulator
 
 
 def _pushes(args: argparse.Namespace, simulator: Any, clock: Clock) -> Any:
@@ -169,52 +116,12 @@ def _pushes(args: argparse.Namespace, simulator: Any, clock: Clock) -> Any:
     return pushes
 
 
-def amber_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
-    """Return the Amber simulator that the options describe."""
-    from bridge.sim.amber import AmberSim
-    from bridge.sim.amber_market import SimSite
-
-    site = SimSite(network=args.network, billing_min=args.billing, feed_in=not args.no_feed_in)
-    second = site._replace(site_id="01J0SIMSITE00000000000002", nmi="4100000002")
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else AMBER_PORT
-    try:
-        return AmberSim(
-            clock, host=args.listen, port=port, sites=(site, second) if args.two_sites else (site,),
-            scenario=args.scenario,
-        )
-    except ValueError as error:
-        raise ConfigError(f"sim amber --scenario: {error}") from error
-
-
 def _cloud_fault(simulator: Any, name: str, params: dict) -> None:
     details = {key: str(value) if key in ("msg", "retry_after") else value for key, value in params.items()}
     try:
         simulator.fail(details.pop("endpoint", "*"), name, details.pop("times", 0), **details)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"sim --fault {name}: {error}") from error
-
-
-def _cloud_settings(simulator: Any) -> str:
-    """Return how to point the bridge at the simulator; its credentials are no secret."""
-    world = simulator.world
-    app, account = next(iter(world.apps.values())), next(iter(world.accounts.values()))
-    station = next(iter(world.stations.values()))
-    return "\n".join((
-        f"export SIGEN_BRIDGE_CLOUD_BASE_URL={simulator.base_url} SIGEN_SYSTEM_ID={station.system_id}",
-        f"export SIGEN_APP_KEY={app.key} SIGEN_APP_SECRET={app.secret}",
-        f"or, instead of the key: export SIGEN_USER={account.username} SIGEN_PASS='{account.password}'",
-        f"for the app, with that user: export SIGEN_BRIDGE_CLOUD_APP_BASE_URL={simulator.base_url}",
-    ))
-
-
-def five_components(first_id: int = 200) -> Tuple[Any, ...]:
-    """Return the five numbers as ``shelly setup`` leaves them on a device."""
-    found: List[Any] = []
-    for row in DISPLAY:
-        meta = {"ui": {"view": row.view, "unit": row.unit, "step": row.step}, "cloud": ["measurement"]}
-        config = {"name": row.name, "min": row.lo, "max": row.hi, "default_value": 0, "persisted": False, "meta": meta}
-        found.append({"key": f"number:{first_id + row.offset}", "config": config})
-    return tuple(found)
 
 
 def _fault(word: str) -> Tuple[str, dict]:
@@ -236,8 +143,3 @@ def _number(value: str) -> Any:
         except ValueError:
             continue
     return value
-
-
-SIMULATORS: Mapping[str, Callable[[argparse.Namespace, Settings, Clock], Any]] = {
-    "plant": plant_sim, "shelly": shelly_sim, "cloud": cloud_sim, "amber": amber_sim,
-}

@@ -213,4 +213,22 @@ RULES: Mapping[str, Rule] = {
     "cloud_limited":       Rule(NOTE, "ask again in {wait}: the cloud allows one call in 5 minutes"),
     "cloud_refused":       Rule(PROBLEM, "read what the cloud said and check the account in the developer portal"),
     "cloud_station":       Rule(PROBLEM, "set cloud.system_id to one of: {systems}"),
+    # the Envoy
+    "enphase_ok":          Rule(OK, ""),
+    "enphase_incomplete":  Rule(PROBLEM, "set the account that owns the Envoy (enphase.username, password, serial) or"
+                                         " enphase.jwt"),
+    "enphase_unreachable": Rule(PROBLEM, "check that the Envoy has power and network, and that enphase.local_url is"
+                                         " still its address"),
+    "enphase_foreign":     Rule(PROBLEM, "look the Envoy's address up in the router and set enphase.local_url: no Envoy"
+                                         " answers there"),
+    "enphase_certificate": Rule(PROBLEM, "run: sigen-bridge enphase setup --accept-certificate, if the Envoy was"
+                                         " updated or exchanged"),
+    "enphase_serial":      Rule(PROBLEM, "set enphase.serial = {serial}: a token for another Envoy is refused"),
+    "enphase_no_token":    Rule(NOTE, "run: sigen-bridge enphase setup, or doctor --cloud to see why no token comes"),
+    "enphase_login":       Rule(PROBLEM, "correct enphase.username and enphase.password, or paste a token into"
+                                         " enphase.jwt"),
+    "enphase_cloud":       Rule(PROBLEM, "wait until Enlighten answers again; a token in enphase.jwt does without it"),
+    "enphase_token":       Rule(PROBLEM, "run: sigen-bridge enphase token --renew (or paste a new one); after a"
+                                         " firmware update this is usual"),
+    "enphase_ending":      Rule(NOTE, "paste a new token into enphase.jwt before then"),
 }

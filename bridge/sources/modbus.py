@@ -6,7 +6,7 @@ Never writes to the plant, and never takes one missing register or one exception
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Protocol, Tuple
 
 from bridge.clock import Clock
 from bridge.errors import DeviceException, LinkError
@@ -32,6 +32,14 @@ Tap = Callable[[int, str, int, bytes, float], None]  # unit, space, wire address
 log = logging.getLogger("modbus")
 
 
+class MoreSun(Protocol):
+    """Sun that the plant does not measure; ``bridge.sources.more_sun.MoreSun`` is the one there is."""
+
+    def of(self, values: Mapping[str, Any], now: float) -> Any: ...
+
+    def close(self) -> None: ...
+
+
 class ModbusSource:
     """Polls one plant over a link; ``unit`` is the plant's address on it.
 
@@ -42,13 +50,14 @@ class ModbusSource:
     def __init__(
         self, link: ModbusLink, unit: int, vendor: Vendor, cost: Cost, clock: Clock, *,
         budget: int = 2, address_offset: int = 0, grid_sign: int = 1,
-        slow: FrozenSet[str] = frozenset(),
+        slow: FrozenSet[str] = frozenset(), more_sun: Optional[MoreSun] = None,
     ) -> None:
         self.name = link.wire.protocol
         self.peer = link.wire.peer
         self.link = link
         self.unit = unit
         self.timeouts = 0
+        self.more_sun = more_sun
         self._vendor, self._clock = vendor, clock
         self._offset, self._grid_sign = address_offset, grid_sign
         self.polling = Polling(vendor, FAST_ROLES, cost, budget, clock.monotonic(), slow)
@@ -89,6 +98,8 @@ class ModbusSource:
     def close(self) -> None:
         """Let go of the link."""
         self.link.close()
+        if self.more_sun is not None:
+            self.more_sun.close()
 
     def _ask(self, slot: Slot) -> None:
         block = slot.block
@@ -129,13 +140,16 @@ class ModbusSource:
         values = self._values
         if not measured or len(fresh) < len(self.polling.slots):
             values = self._still_good(now, measured)
-        reading = reading_from(values, main)
+        more = self.more_sun.of(values, now) if self.more_sun is not None else None
+        reading = reading_from(values if more is None else more.values, main)
         if measured and not fresh[0].essential:
             reading = reading._replace(balance_w=None)  # two moments cannot be balanced
+        if more is not None:
+            reading, values = more.completed(reading), more.judged
         verdict = self._plausibility.judge(reading, values)
         if verdict.warning:
             log.warning("warning=\"%s\"", verdict.warning)
-        if values.get("third_party_pv_w"):
+        if self._values.get("third_party_pv_w"):
             self.polling.hurry("third_party_pv_w")
         return verdict.reading
 

@@ -342,7 +342,8 @@ stop_service() {
 		/etc/init.d/sigen-bridge disable
 	fi
 	if [ -d /run/systemd/system ]; then
-		systemctl disable --now sigen-bridge-tariff.timer sigen-bridge-loads.service sigen-bridge.service sigen-bridge-watch.timer >/dev/null 2>&1
+		systemctl disable --now sigen-bridge-tariff.timer sigen-bridge-loads.service sigen-bridge-enphase.service \
+			sigen-bridge.service sigen-bridge-watch.timer >/dev/null 2>&1
 	fi
 }
 

@@ -24,6 +24,8 @@ from bridge.clock import Clock, ManualClock
 from bridge.commands import doctor
 from bridge.commands.doctor import Doctor, text
 from bridge.config import load
+from bridge.sim.enphase import EnphaseSim
+from bridge.sim.enphase_world import Account, EnphaseWorld
 from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim, s3_components
 from bridge.sim.sigen_cloud import SigenCloudSim
@@ -164,6 +166,18 @@ class World:
         self.patch(socket, "getaddrinfo", look_up)
         return "gateway.lan"
 
+    def enphase(self, token=True, **world):
+        """Return an Envoy that is set up; with ``token`` one is pasted, without it the account is set."""
+        simulator = self.enter(EnphaseSim(self.clock, EnphaseWorld(**world)))
+        self.settings.update({"enphase-local-url": simulator.envoy.url, "enphase-serial": simulator.world.serial,
+                              "enphase-remote-url": simulator.cloud.url, "enphase-token-url": simulator.cloud.url})
+        if token:
+            self.secret("enphase-jwt", simulator.world.issue(self.clock.now()))
+        else:
+            self.settings["enphase-username"] = "owner@example.com"
+            self.secret("enphase-password", "s3cret&+%")
+        return simulator
+
     def cloud(self, **settings):
         simulator = self.enter(SigenCloudSim(Clock()))
         self.ask_cloud = True
@@ -213,6 +227,7 @@ class World:
         report = re.sub(r"(127\.0\.0\.\d):\d+", r"\1:PORT", report)
         report = re.sub(r"port = \d+", "port = PORT", re.sub(r"port \d+", "port PORT", report))
         report = re.sub(r"Python 3\.\d+", "Python 3.x", report)
+        report = re.sub(r"\b[0-9a-f]{12}\.\.\.", "FINGERPRINT...", report)
         return re.sub(r"\d+ of \d+ questions|\d+ bytes|\d+\.\d s\b|version \d[\w.]*", lambda m: re.sub(r"\d[\w.]*", "N", m[0]), report)
 
 
@@ -224,6 +239,7 @@ def run_case(code):
         build(world)
         findings = world.examine()
         assert world.writes() == []
+        assert not list(world.root.rglob("enphase-*.json"))  # no certificate pinned, no token stored
         assert sum(plant.counters.writes for plant in world.plants) == 0
         return findings, world.normalised(text(findings)) + "\n"
 
@@ -913,6 +929,79 @@ def the_cloud_says_no(world):
 def the_wrong_system(world):
     world.healthy()
     world.cloud(**{"cloud-system-id": "ZZZZZ1700000009"})
+
+
+@case("enphase_ok")
+def an_envoy_that_is_set_up(world):
+    world.healthy()
+    world.enphase()
+
+
+@case("enphase_incomplete")
+def an_envoy_without_an_account(world):
+    world.healthy()
+    world.settings["enphase-local-url"] = "https://192.0.2.10"
+
+
+@case("enphase_unreachable")
+def an_envoy_that_is_gone(world):
+    world.healthy()
+    world.enphase().envoy.fault("gone")
+
+
+@case("enphase_foreign")
+def no_envoy_at_its_address(world):
+    _, shelly = world.healthy()
+    world.enphase(firmware="D5.0.62", metered=False, ct=False)
+    world.settings["enphase-local-url"] = f"http://{shelly.address}"
+
+
+@case("enphase_certificate")
+def another_certificate(world):
+    world.healthy()
+    world.enphase()
+    world.settings["enphase-cert-fingerprint"] = "ab" * 32
+
+
+@case("enphase_serial")
+def the_serial_of_another_envoy(world):
+    world.healthy()
+    world.enphase()
+    world.settings["enphase-serial"] = "122300000002"
+
+
+@case("enphase_no_token")
+def never_set_up(world):
+    world.healthy()
+    assert world.enphase(token=False).cloud.count() == 0
+
+
+@case("enphase_login")
+def enlighten_rejects_the_login(world):
+    world.healthy()
+    world.enphase(token=False, account=Account(password="another"))
+    world.ask_cloud = True
+
+
+@case("enphase_cloud")
+def enlighten_is_down(world):
+    world.healthy()
+    world.enphase(token=False).fault("cloud-down")
+    world.ask_cloud = True
+
+
+@case("enphase_token")
+def the_envoy_refuses_the_token(world):
+    world.healthy()
+    world.enphase().fault("revoke")
+
+
+@case("enphase_ending")
+def the_pasted_token_ends_soon(world):
+    world.healthy()
+    year_s, day_s = 365 * 86400.0, 86400.0
+    simulator = world.enphase()
+    world.secret("enphase-jwt", simulator.world.issue(world.clock.now() - 345 * day_s, year_s))
 
 
 def write_golden():

@@ -17,7 +17,8 @@ ALL_S = 20.0  # what the whole visit may take at worst
 
 def marked(code):
     """Return the case with what it needs."""
-    return pytest.param(code, marks=pytest.mark.needs("mosquitto", "openssl")) if "mqtt" in code else code
+    tools = ("mosquitto", "openssl") if "mqtt" in code else ("openssl",) if code.startswith("enphase_") else ()
+    return pytest.param(code, marks=pytest.mark.needs(*tools)) if tools else code
 
 
 @pytest.mark.parametrize("code", [marked(code) for code in sorted(CASES)])
