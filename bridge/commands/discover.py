@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Dict, List, Set
+from typing import Any, Callable, Dict, List, Set, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.control.discovery import HTTP_PORT, found_settings, plant_choice, shelly_choice, warnings
+from bridge.control.discovery_progress import Progress
 from bridge.control.discovery_report import data, lines, new_plant, newcomer, shelly_data
 from bridge.control.settings_text import secret_names, shown_changes, with_settings
 from bridge.errors import EXIT_OK, EXIT_PLANT, BridgeError, ConfigError, LinkError
@@ -27,7 +28,6 @@ from bridge.wiring import offset, vendor
 HELP = "find the plant and the Shellys on this network"
 WATCH_S = 5.0  # a lease file costs nothing to read
 SWEEP_AGAIN_S = 300.0  # 254 questions are not to be asked all the time
-PROGRESS_S = 2.0  # between two lines where there is no terminal to rewrite one on
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +37,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write-config", metavar="FILE", help="put what was found into a settings file")
     parser.add_argument("--yes", action="store_true", help="with --write-config: change a file that is there")
     parser.add_argument("--dry-run", action="store_true", help="with --write-config: show the changes only")
+    search_arguments(parser)
+
+
+def search_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how to search."""
     sweep = parser.add_mutually_exclusive_group()
     sweep.add_argument("--sweep", action="store_true", help="ask every address, on a router too")
     sweep.add_argument("--no-sweep", action="store_true", help="ask only addresses that this machine knows")
@@ -54,17 +59,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Search, report, and on request write the settings or stay and watch."""
     clock = Clock()
     progress = Progress(clock)
-    tables, hosts, notes = _tables(args), [], []  # type: Neighbourhood, List[str], List[str]
-    inside = frozenset(hosts_of(args.subnet)) if args.subnet else None
-    search = Search(tables, _ways(args, settings, clock), clock, progress,
-                    lambda ip: is_home_address(ip) and (inside is None or ip in inside))
-    if args.sweep or not (args.no_sweep or tables.hands_out_addresses()):
-        hosts = _hosts(args, tables, notes)
+    notes: List[str] = []
+    search, hosts = begin(args, settings, clock, progress, notes)
     search.look(hosts)
-    browser = None if args.no_mdns else _browser(args)
+    browser = None if args.no_mdns else new_browser(args)
     try:
-        browser = _listen(search, browser, notes if hosts else [])  # a router knows its Shellys without mDNS
-        progress.done(search)
+        browser = by_mdns(search.listen, browser, notes if hosts else [])  # a router knows its Shellys without mDNS
+        progress.done(search.shellys, search.plants)
         if not (search.plants or hosts or args.json):
             notes.append("no plant was found; --sweep asks every address of the network")
         _report(args, search, notes)
@@ -81,32 +82,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return EXIT_PLANT
 
 
-class Progress:
-    """Tells on standard error how far the search is: one line on a terminal, else one now and then."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.quiet = False
-        self._clock = clock
-        self._begun = self._told = clock.monotonic()
-        self._terminal = sys.stderr.isatty()
-
-    def __call__(self, what: str, asked: int, total: int, found: int) -> None:
-        now = self._clock.monotonic()
-        due = self._terminal or asked == total or now - self._told >= PROGRESS_S
-        if not self.quiet and due and total:
-            self._told = now
-            self._say(f"{now - self._begun:5.1f} s  {what}: {asked} of {total} asked, {found} found")
-
-    def done(self, search: Search) -> None:
-        """Tell that the search is over."""
-        elapsed_s = self._clock.monotonic() - self._begun
-        self._say(f"{elapsed_s:5.1f} s  done: {len(search.plants)} Sigenergy, {len(search.shellys)} Shelly")
-        if self._terminal:
-            sys.stderr.write("\n")
-
-    def _say(self, text: str) -> None:
-        sys.stderr.write(f"\r{text:<70}" if self._terminal else f"{text}\n")
-        sys.stderr.flush()
+def begin(
+    args: argparse.Namespace, settings: Settings, clock: Clock, progress: Progress, notes: List[str],
+    for_plants: bool = True,
+) -> Tuple[Search, List[str]]:
+    """Return a search that has not asked anybody yet, and the addresses that it should sweep."""
+    tables = _tables(args)
+    inside = frozenset(hosts_of(args.subnet)) if args.subnet else None
+    search = Search(tables, _ways(args, settings, clock), clock, progress,
+                    lambda ip: is_home_address(ip) and (inside is None or ip in inside), for_plants)
+    sweeps = args.sweep or not (args.no_sweep or tables.hands_out_addresses())
+    return search, _hosts(args, tables, notes) if sweeps else []
 
 
 def _tables(args: argparse.Namespace) -> Neighbourhood:
@@ -141,19 +127,20 @@ def _ways(args: argparse.Namespace, settings: Settings, clock: Clock) -> Ways:
     return real_ways(clock, plant, unit, offset(settings, plant), settings["modbus.port"], args.shelly_port)
 
 
-def _browser(args: argparse.Namespace) -> Any:
+def new_browser(args: argparse.Namespace) -> Any:
+    """Return a browser of mDNS on the networks wanted."""
     from bridge.link.mdns import Browser
 
     own = [own_address(hosts_of([net])[0]) for net in args.subnet]
     return Browser([address for address in dict.fromkeys(own) if address])
 
 
-def _listen(search: Search, browser: Any, notes: List[str]) -> Any:
+def by_mdns(ask: Callable[[Any], None], browser: Any, notes: List[str]) -> Any:
     """Ask by mDNS if that is possible; returns the browser, or None when it is of no use."""
     if browser is None:
         return None
     try:
-        search.listen(browser)
+        ask(browser)
     except BridgeError as error:
         notes.append(str(error))
         return None

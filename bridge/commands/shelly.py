@@ -1,8 +1,12 @@
-"""Set a Shelly up to show the five numbers, or test that it does; changes only what is ours."""
+"""The Shellys of the house: set one up for the five numbers, test it, find them all, store scripts on one.
+
+Never changes anything on a device that is not ours.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -14,12 +18,12 @@ from bridge.peers.shelly_components import Component, not_ours, read_components
 from bridge.sinks.display import DISPLAY
 from bridge.wiring import shelly_client
 
-HELP = "set the Shelly up (setup) or test writing to it (test)"
+HELP = "set the Shelly up (setup), test writing to it (test), find all (find, rm), scripts on it (scripts)"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of setup and test."""
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="setup|test")
+    """Declare the options of every verb."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="setup|test|find|rm|scripts")
     setup = verbs.add_parser("setup", help="create the five numbers and the group that shows them",
                              allow_abbrev=False)
     setup.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
@@ -29,16 +33,60 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     setup.add_argument("--json", action="store_true", help="print JSON")
     test = verbs.add_parser("test", help="write each number, read it back, put it back", allow_abbrev=False)
     test.add_argument("--json", action="store_true", help="print JSON")
+    _add(verbs, "find", "list every Shelly by name, and who is offline and why")
+    gone = verbs.add_parser("rm", help="forget a Shelly that find remembers", allow_abbrev=False)
+    gone.add_argument("name", metavar="NAME", help="its name, id, MAC or address")
+    gone.add_argument("--dry-run", action="store_true", help="say which one, and do nothing")
+    gone.add_argument("--json", action="store_true", help="print JSON")
+    _add(verbs, "scripts", "list, install, show and remove our scripts on it")
+
+
+def _add(verbs: Any, name: str, what: str) -> None:
+    """Declare a verb whose part may be missing; then whatever is said to it is taken, to name the package."""
+    tool = _tool(name)
+    prefix = "\0" if isinstance(tool, _Missing) else "-"
+    tool.arguments(verbs.add_parser(name, help=what, allow_abbrev=False, prefix_chars=prefix, add_help=prefix == "-"))
+
+
+class _Missing:
+    """Stands for a part that this router's packages do not have."""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("words", nargs="*")
+
+    def run(self, *_: Any) -> int:
+        raise ConfigError("shelly find, rm and scripts need the package sigen-bridge-tools")
+
+    find = remove = run
+
+
+def _tool(name: str) -> Any:
+    """Return the part of this verb that lies in a file, and on a router in a package, of its own."""
+    try:
+        return importlib.import_module(f"bridge.commands._shelly_{name}")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("bridge."):
+            raise
+        return _Missing()
 
 
 def run(args: argparse.Namespace, settings: Any) -> int:
     """Run one verb; whatever fails on the Shelly is exit code 5."""
+    tool = _tool("scripts" if args.verb == "scripts" else "find")
+    if args.verb in ("find", "rm"):
+        return int(tool.find(args, settings) if args.verb == "find" else tool.remove(args, settings))
     clock = Clock()
+    if args.verb == "scripts" and isinstance(tool, _Missing):
+        return tool.run()
+    if args.verb == "scripts" and args.action == "list" and not settings["shelly.host"]:
+        return int(tool.library(args))
     client = shelly_client(settings, clock)
     try:
         client.open()
         if args.verb == "setup":
             return _setup(args, settings, client)
+        if args.verb == "scripts":
+            return int(tool.run(args, settings, client))
         return _test(args, settings, client, clock)
     except ConfigError:
         raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple, Optional
 
-from bridge.errors import BridgeError, LinkError
+from bridge.errors import BridgeError, LinkError, PeerError
 from bridge.link.lan import LanHttp
 from bridge.peers.shelly_components import MAX_COMPONENTS, VIRTUAL_KINDS
 from bridge.peers.shelly_http import HttpChannel
@@ -29,28 +29,44 @@ class Identity(NamedTuple):
     gen: int
     version: str
     auth: bool
+    tells_name: bool = True  # false where /shelly has no name at all, not even null
 
 
 def identify(http: LanHttp) -> Optional[Identity]:
     """Return who answers, or None when nothing does or it is no Shelly."""
     try:
-        answer = http.request("GET", "/shelly", timeout_s=ANSWER_TIMEOUT_S)
-    except LinkError:
+        return ask_who(http)
+    except (LinkError, PeerError):
         return None
+
+
+def ask_who(http: LanHttp) -> Identity:
+    """Return who answers; raises LinkError when nothing does and PeerError when it is no Shelly."""
+    answer = http.request("GET", "/shelly", timeout_s=ANSWER_TIMEOUT_S)
     try:
         told = json.loads(answer.body) if answer.status == 200 else None
     except ValueError:
         told = None
     if not isinstance(told, dict) or not isinstance(told.get("mac"), str):
-        return None
+        raise PeerError(f"{http.peer}: answers, but not as a Shelly (HTTP {answer.status})")
     gen = told.get("gen")
     if not isinstance(gen, int):
         return Identity(_text(told, "longid"), told["mac"].upper(), "", _text(told, "type"), "", 1,
                         _text(told, "fw"), bool(told.get("auth")))
     return Identity(
         _text(told, "id"), told["mac"].upper(), _text(told, "name"), _text(told, "model"), _text(told, "app"),
-        gen, _text(told, "ver"), bool(told.get("auth_en")),
+        gen, _text(told, "ver"), bool(told.get("auth_en")), "name" in told,
     )
+
+
+def configured_name(http: LanHttp) -> str:
+    """Return the name in the device's configuration, for firmware whose /shelly has none; else empty."""
+    try:
+        config = HttpChannel(http).call("Sys.GetConfig", {})
+    except BridgeError:
+        return ""
+    device = config.get("device") if isinstance(config, dict) else None
+    return _text(device, "name") if isinstance(device, dict) else ""
 
 
 def free_slots(http: LanHttp) -> Optional[int]:

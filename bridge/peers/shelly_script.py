@@ -21,6 +21,7 @@ ENDPOINT = "set"
 MAX_AGE_S = 15  # the script calls the display stale when nothing came for this long
 TOUCH_S = 5.0  # so it hears from us three times in that time
 LOOK_AGAIN_S = 60.0
+MARK = "// sigen-bridge:"  # how the code of each of our scripts begins
 CHUNK = 1024  # characters a Script.PutCode; the vendor's uploader uses the same
 NOT_FOUND = -105
 
@@ -112,12 +113,12 @@ class Script(NamedTuple):
     enable: bool
 
 
-def find_script(call: Call) -> Optional[Script]:
-    """Return our script's slot, found by its name; None when it is not there."""
+def find_script(call: Call, name: str = SCRIPT_NAME) -> Optional[Script]:
+    """Return the slot of one of our scripts, found by its name; None when it is not there."""
     listed = call("Script.List", {})
     rows = listed.get("scripts") if isinstance(listed, dict) else None
     for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, dict) and row.get("name") == SCRIPT_NAME and isinstance(row.get("id"), int):
+        if isinstance(row, dict) and row.get("name") == name and isinstance(row.get("id"), int):
             return Script(row["id"], bool(row.get("running")), bool(row.get("enable")))
     return None
 
@@ -128,6 +129,11 @@ def script_source() -> str:
     if raw is None:
         raise ShellyError("shelly setup: bridge/data/shelly_setter.js is missing; install the package again")
     return raw.decode("ascii")
+
+
+def is_ours(code: str) -> bool:
+    """Say whether code in a slot may be replaced: it is ours, or there is none yet."""
+    return not code.strip() or code.startswith(MARK)
 
 
 def stored_code(call: Call, number: int) -> str:
@@ -145,29 +151,34 @@ def stored_code(call: Call, number: int) -> str:
             return "".join(parts)
 
 
-def install_script(call: Call, code: str) -> int:
+def install_script(call: Call, code: str, name: str = SCRIPT_NAME) -> int:
     """Store the script, verify every byte, enable and start it; return its slot.
 
-    Changes nothing when it is there, equal and running. Raises ShellyError when it does not start.
+    Changes nothing when it is there, equal and running. Raises ShellyError when it does not start, or
+    when somebody else's script bears its name.
     """
-    script = find_script(call)
+    script = find_script(call, name)
     if script is None:
-        script = Script(int(call("Script.Create", {"name": SCRIPT_NAME})["id"]), False, False)
+        script = Script(int(call("Script.Create", {"name": name})["id"]), False, False)
     number = script.number
-    if stored_code(call, number) != code:
+    stored = stored_code(call, number)
+    if not is_ours(stored):
+        raise ShellyError(f"shelly scripts: slot {number} is called {name}, but holds a script that is not ours;"
+                          " it is left alone: rename or delete it in the web page, then try again")
+    if stored != code:
         if script.running:
             call("Script.Stop", {"id": number})
             script = script._replace(running=False)
         _upload(call, number, code)
     if not script.enable:
-        call("Script.SetConfig", {"id": number, "config": {"name": SCRIPT_NAME, "enable": True}})
+        call("Script.SetConfig", {"id": number, "config": {"name": name, "enable": True}})
     if not script.running:
         call("Script.Start", {"id": number})
     status = call("Script.GetStatus", {"id": number})
     if not isinstance(status, dict) or not status.get("running"):
         said = status.get("error_msg") if isinstance(status, dict) else None
         reason = " ".join(str(said or "no reason given").split())[:120]
-        raise ShellyError(f"shelly setup: the helper script in slot {number} does not run: {reason}")
+        raise ShellyError(f"shelly scripts: {name} in slot {number} does not run: {reason}")
     return number
 
 
@@ -178,7 +189,7 @@ def _upload(call: Call, number: int, code: str) -> None:
         stored = answer.get("len") if isinstance(answer, dict) else None
         if stored != start + len(chunk):
             raise ShellyError(
-                f"shelly setup: script slot {number} holds {stored}, not {start + len(chunk)} characters"
+                f"shelly scripts: slot {number} holds {stored}, not {start + len(chunk)} characters"
             )
     if stored_code(call, number) != code:
-        raise ShellyError(f"shelly setup: slot {number} does not hold what was sent; try again")
+        raise ShellyError(f"shelly scripts: slot {number} does not hold what was sent; try again")

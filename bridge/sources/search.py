@@ -19,13 +19,14 @@ from bridge.control.discovery import (
     plants_in,
     union,
 )
+from bridge.link.dial import split_host
 from bridge.link.lan import LanHttp
 from bridge.link.mdns import Announced
 from bridge.link.modbus import BuiltinLink
 from bridge.link.modbus_tcp import TcpWire
 from bridge.link.neighbours import Neighbourhood, Seen, is_home_address
 from bridge.link.sweep import each, open_ports
-from bridge.peers.shelly_identity import free_slots, identify
+from bridge.peers.shelly_identity import configured_name, free_slots, identify
 from bridge.registers import Vendor
 from bridge.sources.confirm import Verdict, confirm
 
@@ -60,16 +61,18 @@ class Search:
     """What has been found so far; ``look`` may be repeated and asks newcomers only."""
 
     def __init__(self, tables: Neighbourhood, ways: Ways, clock: Clock, tell: Tell,
-                 wanted: Callable[[str], bool] = is_home_address) -> None:
+                 wanted: Callable[[str], bool] = is_home_address, for_plants: bool = True) -> None:
         self.plants: List[Plant] = []
         self._tables = tables
         self._ways = ways
         self._clock = clock
         self._tell = tell
         self._wanted = wanted
+        self._for_plants = for_plants
         self._told: List[Shelly] = []  # by the devices themselves
         self._heard: Dict[str, Shelly] = {}  # by mDNS, at each address
         self._asked: Set[Tuple[str, str]] = set()
+        self._called: Optional[float] = None
 
     @property
     def shellys(self) -> List[Shelly]:
@@ -79,32 +82,59 @@ class Search:
         places = {shelly.ip for shelly in known}
         return union([*(names[ip] for ip in sorted(places & set(names))), *self._heard.values(), *self._told])
 
+    @property
+    def answers(self) -> int:
+        """Return how many answers devices have given so far; what came after is ``answered(answers)``."""
+        return len(self._told)
+
+    def answered(self, since: int = 0) -> List[Shelly]:
+        """Return the Shellys that have answered themselves, by all that is known of them."""
+        macs = {shelly.mac for shelly in self._told[since:]}
+        return [shelly for shelly in self.shellys if shelly.mac in macs]
+
     def tables_only(self) -> List[Plant]:
         """Return the Sigenergy devices that this machine has written down; sends nothing."""
         return [plant for plant in plants_in(self._seen()) if self._wanted(plant.ip)]
 
     def look(self, hosts: Sequence[str] = ()) -> None:
         """Ask everybody in the tables, then sweep ``hosts``."""
-        self._ask_plants(self.tables_only())
+        if self._for_plants:
+            self._ask_plants(self.tables_only())
         self._ask_shellys([seen.ip for seen in self._near()])
         if hosts:
             self._sweep(hosts)
 
+    def ask(self, hosts: Sequence[str]) -> None:
+        """Ask these addresses, given by the user, who is there."""
+        self._ask_shellys(hosts)
+
+    def call_out(self, mdns: Mdns) -> None:
+        """Ask by mDNS without waiting: answers gather while others are asked; ``listen`` takes them in."""
+        mdns.ask()
+        self._called = self._clock.monotonic()
+
     def listen(self, mdns: Mdns, once: bool = False) -> None:
         """Ask by mDNS until nobody new answers, and each newcomer who it is."""
         quiet = rounds = 0
+        asked: Set[str] = set()
         while rounds < (1 if once else ROUNDS_AT_MOST):
+            begun = self._clock.monotonic()
             mdns.ask()
-            if self._clock.wait(ROUND_S):
+            self._ask_shellys(sorted(set(self._heard) - asked))  # while answers to this question come in
+            asked |= set(self._heard)
+            if self._clock.wait(max(0.0, begun + ROUND_S - self._clock.monotonic())):
                 return
-            before = len(self._heard)
+            known = set(self._heard) | {shelly.ip for shelly in self._told}
             self._heard.update({said.ip: from_mdns(said) for said in mdns.found() if self._wanted(said.ip)})
             rounds += 1
-            quiet = quiet + 1 if len(self._heard) == before else 0
+            quiet = quiet + 1 if known.issuperset(self._heard) else 0
             self._tell("mDNS questions", rounds, ROUNDS_AT_MOST, len(self._heard))
-            if quiet >= QUIET_ROUNDS and rounds >= ROUNDS_AT_LEAST:
+            if quiet >= QUIET_ROUNDS and (rounds >= ROUNDS_AT_LEAST or self._called_long_ago()):
                 break
-        self._ask_shellys(sorted(self._heard))
+        self._ask_shellys(sorted(set(self._heard) - asked))
+
+    def _called_long_ago(self) -> bool:
+        return self._called is not None and self._clock.monotonic() - self._called >= ROUNDS_AT_LEAST * ROUND_S
 
     def _seen(self) -> List[Seen]:
         return [*self._tables.leases(), *self._tables.neighbours()]
@@ -141,7 +171,7 @@ class Search:
             self._asked.discard(("shelly", f"{ip} {macs.get(ip, '')}"))
 
     def _sweep(self, hosts: Sequence[str]) -> None:
-        ports = (self._ways.plant_port, self._ways.shelly_port)
+        ports = (self._ways.plant_port, self._ways.shelly_port)[0 if self._for_plants else 1:]
 
         def knock(ip: str) -> Optional[Tuple[str, FrozenSet[int]]]:
             opened = self._ways.knock(ip, ports)
@@ -175,11 +205,13 @@ def real_ways(
         return confirm(BuiltinLink(wire), vendor, unit, offset)
 
     def ask_shelly(ip: str) -> Optional[Shelly]:
-        http = LanHttp("shelly", ip, shelly_port, clock)
+        http = LanHttp("shelly", *split_host(ip, shelly_port), clock)
         try:
             who = identify(http)
             if who is None:
                 return None
+            if not (who.tells_name or who.auth):
+                who = who._replace(name=configured_name(http))
             found = from_http(ip, who, None)
             return found._replace(free=free_slots(http)) if found.able and not who.auth else found
         finally:

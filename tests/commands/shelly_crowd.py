@@ -14,8 +14,8 @@ SIZE = 65_536
 class ShellyCrowd:
     """``count`` web servers on addresses of their own and one common port, served by one thread."""
 
-    def __init__(self, count: int, first: int = 2) -> None:
-        self.hosts = [f"127.0.0.{first + index}" for index in range(count)]
+    def __init__(self, count: int, first: int = 2, net: str = "127.0.0") -> None:
+        self.hosts = [f"{net}.{first + index}" for index in range(count)]
         self.requests = 0
         self._listeners: List[socket.socket] = []
         self._over = threading.Event()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import socket
+import sys
 
 import pytest
 
 from bridge.cli import main
 from bridge.clock import Clock
+from bridge.commands import shelly
 from bridge.sim.shelly import ShellySim, s3_components
 from tests.sim.quickjs_runner import QuickJsRun
 
@@ -132,3 +135,26 @@ def test_a_wrong_password_is_one_line_without_it(capsys, tmp_path):
         code, out, errors = run(capsys, "test", "--shelly-host", sim.address, "--shelly-password-file", str(secret))
     assert code == 5 and len(errors) == 1 and "set shelly.password" in errors[0]
     assert "not-this-one" not in out + errors[0]
+
+
+@pytest.mark.parametrize("words", [
+    ("find", "--watch"), ("rm", "Kitchen"), ("scripts",), ("scripts", "install", "rs485", "--shelly-host", "127.0.0.1:9"),
+])
+def test_a_router_without_the_tools_names_the_package(capsys, monkeypatch, words):
+    for name in ("find", "scripts"):
+        monkeypatch.delitem(sys.modules, f"bridge.commands._shelly_{name}", raising=False)
+    monkeypatch.setattr(shelly.importlib, "import_module", without_tools)
+    code, _, errors = run(capsys, *words)
+    assert code == 2 and len(errors) == 1 and "sigen-bridge-tools" in errors[0]
+
+
+def test_a_router_without_the_tools_sets_a_shelly_up_all_the_same(capsys, monkeypatch, empty):
+    monkeypatch.setattr(shelly.importlib, "import_module", without_tools)
+    code, out, _ = run(capsys, "setup", "--shelly-host", empty.address)
+    assert code == 0 and "create number:203" in out
+
+
+def without_tools(name, real=importlib.import_module):
+    if name.startswith("bridge.commands._shelly"):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return real(name)

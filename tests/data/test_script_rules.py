@@ -18,7 +18,7 @@ def test_our_scripts_suit_the_device(path):
 
 
 def test_there_are_scripts_to_check():
-    assert {"shelly_setter.js", "shelly_monitor.js"} <= {path.name for path in SCRIPTS}
+    assert {"shelly_setter.js", "shelly_monitor.js", "shelly_rs485.js"} <= {path.name for path in SCRIPTS}
 
 
 @pytest.mark.parametrize("code, problem", [

@@ -50,19 +50,19 @@ def heard(browser, enough, rounds=8):
 
 def test_a_named_device_is_one_device_with_its_name(announcer, browser):
     text = {"gen": "2", "app": "Pro2", "ver": "1.7.5"}
-    announcer(announcement(SHELLY, "shellypro2-ec62608ab9a4", "127.0.0.3", text))
-    announcer(announcement(SHELLY, "Kitchen board", "127.0.0.3", text))
-    announcer(announcement(HTTP, "Some printer", "127.0.0.9"))
+    announcer(announcement(SHELLY, "shellypro2-ec62608ab9a4", "127.9.0.3", text))
+    announcer(announcement(SHELLY, "Kitchen board", "127.9.0.3", text))
+    announcer(announcement(HTTP, "Some printer", "127.9.0.9"))
     assert heard(browser, lambda found: found and found[0].id and found[0].name) == [
-        Announced("127.0.0.3", "shellypro2-ec62608ab9a4", "EC62608AB9A4", "Kitchen board", 2, "Pro2", "1.7.5")]
+        Announced("127.9.0.3", "shellypro2-ec62608ab9a4", "EC62608AB9A4", "Kitchen board", 2, "Pro2", "1.7.5")]
 
 
 def test_what_comes_later_joins_what_was_found(announcer, browser):
-    announcer(announcement(SHELLY, "shellyplus1-000000000001", "127.0.0.3", {"gen": "2", "app": "Plus1"}))
+    announcer(announcement(SHELLY, "shellyplus1-000000000001", "127.9.0.3", {"gen": "2", "app": "Plus1"}))
     assert len(heard(browser, lambda found: len(found) == 1)) == 1
-    announcer(announcement(HTTP, "shelly1-B929CC", "127.0.0.4", {"id": "shelly1-B929CC", "arch": "esp8266"}))
+    announcer(announcement(HTTP, "shelly1-B929CC", "127.9.0.4", {"id": "shelly1-B929CC", "arch": "esp8266"}))
     found = {device.id: device for device in heard(browser, lambda found: len(found) == 2)}
-    assert found["shelly1-b929cc"] == Announced("127.0.0.4", "shelly1-b929cc", "", "", 1, "", "")
+    assert found["shelly1-b929cc"] == Announced("127.9.0.4", "shelly1-b929cc", "", "", 1, "", "")
     assert set(found) == {"shelly1-b929cc", "shellyplus1-000000000001"}
 
 
