@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 
@@ -27,7 +28,7 @@ def lines():
 
 @pytest.mark.parametrize("page, line", [one for one in lines() if "sigen-bridge " in one[1]])
 def test_command_lines_can_be_typed_as_they_stand(page, line):
-    words = line.split()
+    words = shlex.split(line)
     words = words[words.index("sigen-bridge") + 1:]
     _, _, rest = take_flags(words)
     module = cli.command(rest[0])
