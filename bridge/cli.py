@@ -16,7 +16,7 @@ from bridge.commands import command, command_names, parser_of, print_error
 from bridge.config import did_you_mean, flag_names, load
 from bridge.errors import EXIT_OK, EXIT_USAGE, BridgeError
 
-__all__ = ["_Parser", "command", "command_names", "main", "print_error"]
+__all__ = ("_Parser", "command", "command_names", "main", "print_error")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -189,5 +189,6 @@ def zsh() -> str:
         "  fi",
         "  return 0",
         "}",
-        "if [ \"$funcstack[1]\" = '_sigen-bridge' ]; then _sigen-bridge \"$@\"; else compdef _sigen-bridge sigen-bridge; fi",
+        "if [ \"$funcstack[1]\" = '_sigen-bridge' ]; then _sigen-bridge \"$@\"",
+        "else compdef _sigen-bridge sigen-bridge; fi",
     ])
