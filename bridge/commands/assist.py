@@ -37,16 +37,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Answer one question, or many; exit 6 when the service fails, 8 at the budget."""
     text = reference(vendor(settings))
-    redaction = Redaction(secrets(settings))
     if args.show_prompt:
-        print(redaction.own(text), end="")
+        print(text, end="")
         return EXIT_OK
     clock = Clock()
     quieten(settings)
     client = make_client(settings["assistant.api_key"], settings["assistant.base_url"])
     limits = Limits(settings["assistant.max_tool_rounds"], settings["assistant.max_tokens"],
                     settings["assistant.budget_tokens"])
-    assistant = Assistant(client, settings["assistant.model"], text, tools(settings), limits, redaction, clock)
+    assistant = Assistant(client, settings["assistant.model"], text, tools(settings), limits,
+                          Redaction(secrets(settings)), clock)
     talk = Talk(assistant, args)
     if args.question:
         try:

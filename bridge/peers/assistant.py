@@ -71,7 +71,7 @@ class Answer(NamedTuple):
 
 
 class Assistant:
-    """One conversation. ``system`` is the same text every time, so that the service can keep it in its cache."""
+    """One conversation. ``system`` is a public text, the same every time, so that the service can cache it."""
 
     def __init__(
         self, client: Any, model: str, system: str, tools: Sequence[Tool], limits: Limits, redaction: Redaction,
@@ -80,7 +80,7 @@ class Assistant:
         self._client, self._model, self._limits = client, model, limits
         self._redaction, self._clock = redaction, clock
         self._tools = {tool.name: tool for tool in tools}
-        self._system = [{"type": "text", "text": redaction.own(system), "cache_control": {"type": "ephemeral"}}]
+        self._system = [{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}]
         self._turns: List[Dict[str, Any]] = []
         self.usage = Usage()
 
@@ -186,7 +186,7 @@ class Assistant:
             used.append(name)
             tell(name)
             source, content = tool.use(call["input"] if isinstance(call["input"], dict) else {})
-            text = as_data(source, self._redaction.content(content))
+            text = as_data(self._redaction.text(source), self._redaction.content(content))
         except BridgeError as error:
             failed, text = True, as_data(name, {"error": self._redaction.text(str(error))})
         result = {"type": "tool_result", "tool_use_id": call["id"], "content": text}

@@ -20,6 +20,7 @@ from tests.messages_api import Fault, Message, MessagesApi, results_of, sensible
 NEEDS_SDK = pytest.mark.skipif(sys.version_info < (3, 11), reason="the assistant needs Python 3.11 or later")
 SYSTEM = "You know about energy. " * 1000  # large enough for the service to cache it
 KEY = "sk-ant-loopback-key"
+LIMITS = Limits(8, 1024, 200_000)
 FLOW = {"grid_export_kw": -8.54, "pv_kw": 2.8}
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False, "required": []}
 
@@ -36,7 +37,7 @@ def flow_tool(content=None, error=None):
 class Bench:
     """An assistant in front of a loopback API; keeps what was said."""
 
-    def __init__(self, api, tools=(), limits=Limits(8, 1024, 200_000), secrets=(), key=KEY):
+    def __init__(self, api, tools=(), limits=LIMITS, secrets=(), key=KEY):
         self.clock = ManualClock()
         self.api, self.pieces, self.told = api, [], []
         self.assistant = Assistant(make_client(key, api.url), "claude-sonnet-5-5", SYSTEM, tools, limits,
@@ -190,9 +191,8 @@ class TestErrors:
             assert "".join(bench.pieces).startswith("a long answer") and api.faults == []
 
     def test_a_wrong_key_is_told_by_the_real_check(self):
-        with MessagesApi(sensible) as api:
-            with pytest.raises(AssistantError, match="key was not accepted"):
-                Bench(api, key="sk-ant-another-key").ask("hello")
+        with MessagesApi(sensible) as api, pytest.raises(AssistantError, match="key was not accepted"):
+            Bench(api, key="sk-ant-another-key").ask("hello")
 
     def test_nobody_listens(self):
         with MessagesApi(sensible) as api:
