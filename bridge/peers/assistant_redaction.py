@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import json
 import re
+import string
 from typing import Any, Iterable, Iterator, Tuple
-from urllib.parse import quote, quote_plus
 
 HIDDEN = "(hidden)"
 SHORT = 6  # a shorter secret is replaced as a word only, or half of the text would go
+UNRESERVED = string.ascii_letters + string.digits + "-._~"
 SECRET_NAME = re.compile(
     r"pass(?:word|wd|phrase)?(?:$|[^a-z])|pass(?:word)?_?enc|secret|token|bearer|jwt|credential|authoriz|cookie|session"
     r"|api_?key|app_?key|private_?key|ha1", re.I)
@@ -68,8 +69,8 @@ def _forms(secret: str) -> Iterator[str]:
     yield secret
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield quote(secret, safe="")
-    yield quote_plus(secret)
+    in_address = "".join(chr(byte) if chr(byte) in UNRESERVED else f"%{byte:02X}" for byte in raw)
+    yield from (in_address, in_address.replace("%20", "+"), in_address.replace("%2F", "/"))
     if len(raw) >= SHORT:
         for shift in range(3):  # base64 of a text that holds it: what is the same wherever it begins
             coded = base64.b64encode(b"\0" * shift + raw).decode()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import shlex
 import subprocess
 import sys
@@ -368,6 +370,37 @@ class TestAsAProgram:
         assert first["tools"] == second["tools"] == ["explain"] and second["usage"]["requests"] == 4
         assert [question_of({"messages": api.requests[-1]["messages"][:n]}) for n in (1, 5)] == [
             "which operating modes are there?", "and what does error code 1502 mean?"]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="a terminal of Linux")
+    def test_a_conversation_at_a_terminal_goes_on_after_a_failure(self, api, env, tmp_path):
+        answers = [Message("first answer"), Message(stop="refusal"), Message("third answer")]
+        api.model = lambda request, its: answers.pop(0)
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "assist"], cwd=ROOT, stdin=slave, stdout=slave, stderr=slave,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM": "dumb", **env})
+        os.close(slave)
+        seen = b""
+        clock = Clock()
+        try:
+            for line, shown in ((b"one\n", b"first answer"), (b"two\n", b"declined to answer"),
+                                (b"three\n", b"third answer"), (b"\n", b"")):
+                end = clock.monotonic() + 40
+                while not seen.endswith(b"you> "):
+                    assert clock.monotonic() < end, seen
+                    if select.select([master], [], [], 0.2)[0]:
+                        seen += os.read(master, 4096)
+                os.write(master, line)
+                seen = b""
+                while shown not in seen:
+                    assert clock.monotonic() < end, seen
+                    if select.select([master], [], [], 0.2)[0]:
+                        seen += os.read(master, 4096)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait()
+            os.close(master)
 
     def test_a_refusal_is_one_line_and_exit_6(self, bridge, api, env):
         api.model = lambda request, its: Message(stop="refusal")
