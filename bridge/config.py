@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from bridge import ini, uci
+from bridge import envfile, ini, uci
 from bridge.errors import ConfigError
-from bridge.settings import SETTINGS, Setting
+from bridge.settings import ENV_PREFIX, NOT_SETTINGS, SETTINGS, Setting, did_you_mean, variables
 
 DEFAULT_FILES = (
     "/etc/config/sigen-bridge",
     "/etc/sigen-bridge/sigen-bridge.ini",
     "/etc/sigen-bridge.ini",
 )
-ENV_PREFIX = "SIGEN_BRIDGE_"
-NOT_SETTINGS = ("SIGEN_BRIDGE_CONFIG", "SIGEN_BRIDGE_INSTANCE", "SIGEN_BRIDGE_TEST_STRICT")
+ENV_FILE = "--env-file"
 REDACTED = "(set, not shown)"
 
 
@@ -79,12 +78,15 @@ class Settings:
 def _as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def take_flags(argv: Sequence[str]) -> Tuple[Dict[str, Origin], Optional[str], List[str]]:
     """Take the setting flags out of ``argv``: returns settings, ``--config`` path, the rest.
 
+    The path of ``--env-file`` is among the settings, under that name, for ``load``.
     A secret has no flag of its own but ``--section-name-file FILE``, so that it never stands in the
     process list. Raises ConfigError for a flag without its value.
     """
@@ -99,7 +101,7 @@ def take_flags(argv: Sequence[str]) -> Tuple[Dict[str, Origin], Optional[str], L
             rest += words
             break
         flag, equals, value = word.partition("=")
-        if flag != "--config" and flag not in by_flag:
+        if flag not in ("--config", ENV_FILE) and flag not in by_flag:
             rest.append(word)
             continue
         if not equals:
@@ -108,6 +110,9 @@ def take_flags(argv: Sequence[str]) -> Tuple[Dict[str, Origin], Optional[str], L
             value = words.pop(0)
         if flag == "--config":
             config = value
+            continue
+        if flag == ENV_FILE:
+            origins[ENV_FILE] = Origin(value, flag)
             continue
         row = by_flag[flag]
         if row.secret:
@@ -140,6 +145,9 @@ def load(argv: Sequence[str]) -> Tuple[Settings, List[str]]:
     """Return the settings that hold for this command line, and what of it is not a setting."""
     flags, path, rest = take_flags(argv)
     origins = from_file(path)
+    if ENV_FILE in flags:
+        env_file = flags.pop(ENV_FILE).raw
+        origins.update(_from_env_file(_read(env_file, f"{ENV_FILE} {env_file}"), env_file))
     origins.update(from_environment(os.environ))
     origins.update(flags)
     _split_host_port(origins)
@@ -162,11 +170,7 @@ def supervisor() -> Mapping[str, str]:
 
 def from_environment(environ: Mapping[str, str]) -> Dict[str, Origin]:
     """Return the settings that environment variables give; an unknown SIGEN_BRIDGE_ name is an error."""
-    by_name: Dict[str, Setting] = {}
-    for row in SETTINGS:
-        by_name[ENV_PREFIX + row.key.replace(".", "_").upper()] = row
-        for alias in row.aliases:
-            by_name[alias] = row
+    by_name = variables()
     origins: Dict[str, Origin] = {}
     for name, value in environ.items():
         found = by_name.get(name)
@@ -187,11 +191,26 @@ def from_file(path: Optional[str]) -> Dict[str, Origin]:
         if not chosen:
             return {}
     content = _read(chosen, "configuration file " + chosen)
+    if envfile.looks_like_env(content):
+        return _from_env_file(content, chosen)
     try:
         options = uci.parse(content) if uci.looks_like_uci(content) else ini.parse(content)
     except ValueError as error:
         raise ConfigError(f"configuration file {chosen}: {error}") from None
-    return _known(options, chosen)
+    return _known(options, chosen, os.environ.get("ENVIRONMENT", ""))
+
+
+def _from_env_file(content: str, path: str) -> Dict[str, Origin]:
+    try:
+        found = envfile.settings_of(content)
+    except ValueError as error:
+        raise ConfigError(f"environment file {path}: {error}") from None
+    return {one.name: Origin(one.value, f"{path}:{one.line}") for one in found}
+
+
+def read_text(path: str, what: str) -> str:
+    """Return a file that the settings name; raises ConfigError that says ``what`` it is."""
+    return _read(path, what)
 
 
 def _read(path: str, what: str) -> str:
@@ -203,24 +222,27 @@ def _read(path: str, what: str) -> str:
         raise ConfigError(f"{what}: cannot be read ({reason}); check the path and its permissions") from None
 
 
-def _known(options: List[uci.Option], path: str) -> Dict[str, Origin]:
+def _known(options: List[uci.Option], path: str, environment: str) -> Dict[str, Origin]:
+    """Return the settings of a file's options.
+
+    A section may be named after an environment and hold variables (``[production] ENPHASE_LOCAL_API_URL = ...``):
+    it counts when the variable ENVIRONMENT names it, and then beats the rest of the file.
+    """
     rows = {row.key: row for row in SETTINGS}
+    variables = {alias: row.key for row in SETTINGS for alias in row.aliases}
     origins: Dict[str, Origin] = {}
+    chosen: Dict[str, Origin] = {}
     for option in options:
+        if option.name in variables:
+            if option.section == environment:
+                chosen[variables[option.name]] = Origin(option.value, f"{path}:{option.line}")
+            continue
         key = f"{option.section}.{option.name}"
         if key not in rows:
-            if option.section == "main" and option.name == "enabled":
-                continue  # the init script's switch
+            if option.section == "main" and option.name in ("enabled", "tariff"):
+                continue  # the init script's switches
             raise ConfigError(
                 f"configuration file {path} line {option.line}: there is no setting {key}{did_you_mean(key, rows)}"
             )
         origins[key] = Origin(option.value, f"{path}:{option.line}")
-    return origins
-
-
-def did_you_mean(word: str, known: Mapping[str, Any]) -> str:
-    """Return '; did you mean X?' for a near miss, else ''."""
-    import difflib  # only wanted when something is wrong
-
-    near = difflib.get_close_matches(word, list(known), 1, 0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    return {**origins, **chosen}

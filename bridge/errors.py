@@ -41,6 +41,10 @@ class LinkTimeout(LinkError):
     """Connected, asked, and nothing came back in time."""
 
 
+class BridgeRefused(LinkError):
+    """The running bridge does not hand out what it was asked for, or not now; the plant itself may be asked."""
+
+
 class PeerError(BridgeError):
     """The other end answered, but not usefully."""
 

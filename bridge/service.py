@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from typing import Any, Callable, Dict, List, Optional
+import threading
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from bridge import __version__
 from bridge.clock import Clock
@@ -17,10 +18,12 @@ from bridge.faultlog import FaultLog
 from bridge.link.notify import Notifier
 from bridge.loop import Loop, Source
 from bridge.model import Reading
+from bridge.sinks.history import History
 from bridge.sinks.outbox import Outbox
 from bridge.sinks.status import StatusSink, line
 from bridge.wiring import Feed
 
+WEB = ("/", "/v1/stream", "/v1/history", "/metrics", "/v1/snapshot.schema.json")
 CLOSE_S = 2.0  # a sink that does not end by then is left behind; the process ends anyway
 
 
@@ -32,8 +35,10 @@ class Service:
         say: Optional[Callable[[str], None]] = None,
     ) -> None:
         source: Source = feed.source
-        self._clock, self.source, self._notifier, self._say = clock, source, notifier, say
+        self.clock, self.source, self._notifier, self._say = clock, source, notifier, say
         self.status = StatusSink(clock, settings["shelly.first_id"])
+        self.history = History()
+        self.listeners: Tuple[Callable[[], None], ...] = ()  # told after each reading; must return at once
         self.outboxes = [Outbox(sink, clock, FaultLog(clock, sink.name)) for sink in sinks]
         self._listen, self._token = settings["status.listen"], settings["status.token"]
         self._listen_asked_for = settings.is_set("status.listen")
@@ -43,9 +48,10 @@ class Service:
         self.loop.while_waiting = lambda: notifier.alive(self.loop.progress)
         self.loop.where = getattr(source, "line", self.loop.where)
         self._ready = False
+        self._web: Any = None
+        self._web_mutex = threading.Lock()
         self.more_routes: Dict[str, Callable[[Any], Any]] = {}  # path -> what answers a httpd.Request
-        self.closers: List[Callable[[], None]] = []  # what has to be ended while the source still is open
-        self.more_health: Dict[str, Callable[[], Any]] = {}  # further parts of the health report
+        self.doors: List[Any] = []  # what runs beside the poll: name, start(), close(), health()
         self.writers: Dict[str, Callable[[Any], Any]] = {}  # the same for POST, with the token only
 
     def run(self, cycles: Optional[int] = None) -> None:
@@ -53,6 +59,8 @@ class Service:
         try:
             if self._listen != "off":
                 self._serve_if_possible()
+            for door in self.doors:
+                door.start()
             self.loop.run(cycles)
         finally:
             self.close()
@@ -62,6 +70,9 @@ class Service:
         self.status.write(reading)
         for outbox in self.outboxes:
             outbox.offer(reading)
+        self.history.write(reading)
+        for told in self.listeners:
+            told()
         if self._say is not None:
             self._say(line(reading))
 
@@ -69,11 +80,13 @@ class Service:
         """Take everything down, in the order that lets the last values still go out."""
         self._notifier.stopping()
         self.loop.errands.close()
-        for close in self.closers:
-            close()
+        for door in self.doors:
+            door.close()
         for outbox in self.outboxes:
             outbox.close(CLOSE_S)
         self.source.close()
+        if self._web is not None:
+            self._web.streams.close()
         if self._server is not None:
             self._server.close()
 
@@ -88,41 +101,60 @@ class Service:
     def _serve_if_possible(self) -> None:
         """Serve; a default address that another bridge of this machine has is no reason not to run."""
         try:
-            self._serve()
+            self.serve()
         except ConfigError as error:
             if self._listen_asked_for:
                 raise
             logging.getLogger("status").warning("state=off reason=\"%s\"", error)
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Serve the status page; raises ConfigError when the address cannot be had."""
         from bridge.link.httpd import HttpServer
 
-        server = HttpServer(self._listen, self.routes(), self._token, self.writers)
+        server = HttpServer(self._listen, self.routes(), self._token, self.writers, self.clock)
         server.start()
         self._server = server
 
     def routes(self) -> Dict[str, Callable[[Any], Any]]:
         """Return what is served: path -> function that answers."""
-        from bridge.link.httpd import Answer, Request, json_answer
+        from bridge.link.http_words import json_answer, kept_answer
         from bridge.sinks.relay import latest
 
-        def health(request: Request) -> Answer:
+        def health(request: Any) -> Any:
             report = self.health()
             return json_answer(report, 200 if report["ok"] else 503)
 
-        def front(request: Request) -> Answer:
-            from bridge.sinks.page import page  # most bridges are never looked at
-
-            return Answer(200, "text/html; charset=utf-8", page(self.status.snapshot(), self.health()).encode())
-
-        def relay(request: Request) -> Answer:
+        def relay(request: Any) -> Any:
             good = self.status.good
-            return json_answer({"error": "no reading yet"}, 404) if good is None else json_answer(latest(good))
+            if good is None:
+                return json_answer({"error": "no reading yet"}, 404)
+            return kept_answer(latest(good), f'"{good.mono:.3f}"')
+
+        def snapshot(request: Any) -> Any:
+            shown = self.status.snapshot()
+            return kept_answer(shown, f'W/"{shown["at"]}-{shown["valid"]}-{shown["source"]}"')
 
         return {
-            "/": front, "/healthz": health, "/latest": relay,
-            "/v1/snapshot": lambda request: json_answer(self.status.snapshot()), **self.more_routes,
+            "/healthz": health, "/latest": relay, "/v1/snapshot": snapshot,
+            **dict.fromkeys(WEB, self._on_the_web), **self.more_routes,
         }
+
+    def _on_the_web(self, request: Any) -> Any:
+        """Answer what most bridges are never asked for; it is imported by the first who asks."""
+        from bridge.link.http_words import text_answer
+
+        with self._web_mutex:
+            try:
+                if self._web is None:
+                    from bridge.wiring_web import Web
+
+                    self._web = Web(self)
+            except ModuleNotFoundError as error:
+                good = self.status.good
+                return text_answer(200 if request.path == "/" else 501, (
+                    f"{'no reading yet' if good is None else line(good)}\n"
+                    f"This page is in the package sigen-bridge-web, which is not installed ({error.name} is missing)."))
+        return self._web.routes[request.path](request)
 
     @property
     def address(self) -> str:
@@ -136,12 +168,14 @@ class Service:
         standing = getattr(self.source, "health", None)
         return {
             "failover": standing() if standing is not None else None,
-            "ok": bool(shown["valid"]), "version": __version__, "source": shown["source"],
-            "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
+            "ok": bool(shown["valid"]), "version": __version__,
+            "source": shown["source"], "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
+            "last_error": loop.last_error or None,
+            "ems_mode": good.extras.get("ems_mode") if (good := self.status.good) is not None else None,
             "plant": self.source.name, "peer": getattr(self.source, "peer", None),
             "cycles": loop.cycles, "late": loop.late, "failed": loop.failed,
             "dropped": loop.dropped, "sinks": [_sink_health(outbox) for outbox in self.outboxes],
-            **{name: part() for name, part in self.more_health.items()},
+            **{door.name: door.health() for door in self.doors},
         }
 
 

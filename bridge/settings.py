@@ -6,7 +6,10 @@ Never reads anything. ``key`` is ``section.name``: in the file ``[section] name`
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+
+ENV_PREFIX = "SIGEN_BRIDGE_"
+NOT_SETTINGS = ("SIGEN_BRIDGE_CONFIG", "SIGEN_BRIDGE_INSTANCE", "SIGEN_BRIDGE_TEST_STRICT")
 
 
 class Setting(NamedTuple):
@@ -91,6 +94,15 @@ def duration(value: str) -> float:
     return result
 
 
+def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a parser that takes an empty text, "off" or "none" for None."""
+
+    def parse_or_none(value: str) -> Any:
+        return None if value.strip().lower() in ("", "off", "none") else parse(value)
+
+    return parse_or_none
+
+
 def listen(value: str) -> str:
     """host:port to serve on, or "off"."""
     word = value.strip()
@@ -153,12 +165,18 @@ SETTINGS = (
     Setting("amber.token",            text,                                     "",                 "Amber API token (psk_...)", secret=True, aliases=("AMBER_TOKEN",)),
     Setting("amber.base_url",         text,                                     "",                 "address of the Amber API, when it is not the public one"),
     Setting("amber.site_id",          text,                                     "",                 "Amber site, needed when the account has several", aliases=("AMBER_SITE_ID",)),
+    Setting("amber.period_s",         duration,                                 300.0,              "Amber is asked for prices once in this time; answers are shared until then"),
     Setting("tariff.plan_name",       text,                                     "Amber Live",       "label of the plan in the Sigen app", aliases=("PLAN_NAME",)),
     Setting("tariff.interval",        whole(5, 30),                             30,                 "length of a slot in minutes: 30; 5 is refused unless forced", aliases=("INTERVAL",)),
     Setting("tariff.align",           one_of("start", "end"),                   "end",              "key price rows by their start or their end", aliases=("ALIGN",)),
     Setting("tariff.advanced",        one_of("off", "low", "predicted", "high"), "predicted",       "which advanced price forecast to buy by; off is perKwh", aliases=("ADVANCED",)),
     Setting("tariff.use_current",     yes_no,                                   True,               "take the running slot from the live interval", aliases=("USE_CURRENT",)),
     Setting("tariff.sell",            one_of("feedin", "spot"),                 "feedin",           "sell price: what feed-in pays, or the wholesale spot price"),
+    Setting("tariff.sell_flat_c",     optional(number(-1000, 1000)),            None,               "flat sell price in c/kWh for a site without a feed-in channel"),
+    Setting("tariff.buy_cap_c",       optional(number(-2000, 4000)),            None,               "highest buy price that is passed on, c/kWh"),
+    Setting("tariff.buy_floor_c",     optional(number(-2000, 4000)),            None,               "lowest buy price that is passed on, c/kWh"),
+    Setting("tariff.sell_cap_c",      optional(number(-2000, 4000)),            None,               "highest sell price that is passed on, c/kWh"),
+    Setting("tariff.sell_floor_c",    optional(number(-2000, 4000)),            None,               "lowest sell price that is passed on, c/kWh"),
     Setting("tariff.timezone",        text,                                     "",                 "IANA zone of the station when it is not the Amber site's, such as Australia/Adelaide", aliases=("TZ_OVERRIDE",)),
     Setting("run.state_dir",          text,                                     "",                 "directory for small state files; default by platform"),
     Setting("run.log_level",          one_of("debug", "info", "warning", "error"), "info",          "least level that is logged"),
@@ -172,18 +190,25 @@ SETTINGS = (
     Setting("mqtt.password",          text,                                     "",                 "password at the broker", secret=True),
     Setting("mqtt.tls",               yes_no,                                   False,              "encrypt the connection and check the broker's certificate"),
     Setting("mqtt.ca",                text,                                     "",                 "file with the broker's CA, when it is not a public one"),
+    Setting("mqtt.cert",              text,                                     "",                 "client certificate file, when the broker wants one"),
+    Setting("mqtt.key",               text,                                     "",                 "client key file that belongs to it"),
     Setting("mqtt.site",              text,                                     "",                 "name of this site in topics; default from the plant's serial number or host"),
     Setting("mqtt.base_topic",        text,                                     "sigen-bridge",     "first level of the topics"),
     Setting("mqtt.discovery",         text,                                     "homeassistant",    "discovery prefix of Home Assistant, or off"),
+    Setting("mqtt.interval_s",        duration,                                 1.0,                "least seconds between two messages of changed values"),
+    Setting("mqtt.deadband_w",        number(0, 10000),                         5.0,                "smaller changes of a power wait for the next heartbeat (a minute at most)"),
     Setting("sigen_mqtt.host",        text,                                     "",                 "broker of the Sigenergy cloud, when it is not the region's own"),
     Setting("sigen_mqtt.port",        whole(1, 65535),                          8883,               "port of that broker"),
+    Setting("sigen_mqtt.tls",         yes_no,                                   True,               "encrypt the connection; only a simulated broker goes without"),
     Setting("sigen_mqtt.ca",          text,                                     "",                 "CA file of the developer portal's MQTT certificates"),
     Setting("sigen_mqtt.cert",        text,                                     "",                 "client certificate file from the same place"),
     Setting("sigen_mqtt.key",         text,                                     "",                 "client key file from the same place"),
     Setting("sigen_mqtt.username",    text,                                     "",                 "user name; default is the AppKey"),
     Setting("sigen_mqtt.password",    text,                                     "",                 "password; default is the current access token", secret=True),
+    Setting("sigen_mqtt.client_id",   text,                                     "",                 "client id, when the developer portal assigns one"),
     Setting("sigen_mqtt.topic_order", one_of("auto", "openapi", "appkey"),      "auto",             "spelling of the topics: openapi/period/KEY/ID, KEY/openapi/period/ID, or both until one answers"),
     Setting("sigen_mqtt.onboard",     yes_no,                                   False,              "onboard the station by itself when it is not; this hands over control"),
+    Setting("sigen_mqtt.aliases",     text,                                     "",                 "names changed in the developer portal: THEIRS=VENDORS, ..., such as Solar=pvPowerW"),
     Setting("reserver.listen",        listen,                                   "off",              "host:port where the plant's registers are served read-only over Modbus TCP, or off"),
     Setting("enphase.local_url",      text,                                     "",                 "address of the Envoy, such as https://envoy.local", aliases=("ENPHASE_LOCAL_API_URL",)),
     Setting("enphase.remote_url",     text,                                     "",                 "address of Enlighten, when it is not the public one", aliases=("ENPHASE_REMOTE_API_URL",)),
@@ -194,7 +219,14 @@ SETTINGS = (
     Setting("enphase.jwt",            text,                                     "",                 "a ready token of the Envoy; the cloud is then never asked", secret=True, aliases=("ENPHASE_LOCAL_API_JWT",)),
     Setting("enphase.listen",         listen,                                   "127.0.0.1:8080",   "where the Envoy is served without a token"),
     Setting("enphase.cert_fingerprint", text,                                   "",                 "SHA-256 of the Envoy's certificate; empty pins the first one seen"),
+    Setting("enphase.token_way",      one_of("auto", "session", "tokens"),      "auto",             "how a token is fetched: entrez-auth-token by session, the token service, or whichever works"),
+    Setting("enphase.allow",          text,                                     "",                 "paths that the proxy lets through, with commas between them; empty is all of them"),
+    Setting("enphase.access_log",     one_of("auto", "on", "off"),              "auto",             "a line in the log for each request of the proxy; auto is only on a terminal"),
+    Setting("enphase.serve",          yes_no,                                   False,              "start the proxy with the service, too (OpenWrt)"),
+    Setting("enphase.interval_s",     number(1, 3600),                          5.0,                "seconds between two looks at the Envoy's meter; without a meter it is at least 60"),
+    Setting("enphase.topology",       one_of("auto", "gateway", "pv", "load", "unseen"), "auto",    "where the Envoy's sun already stands in the plant's numbers: docs/enphase.md"),
     Setting("loads.file",             text,                                     "",                 "file that describes the switchable loads (INI)"),
+    Setting("loads.listen",           listen,                                   "127.0.0.1:8503",   "where sigen-bridge loads run tells how the loads stand, or off"),
     Setting("assistant.api_key",      text,                                     "",                 "key of the Anthropic API, for sigen-bridge assist", secret=True, aliases=("ANTHROPIC_API_KEY",)),
     Setting("assistant.model",        text,                                     "claude-sonnet-5-5", "model that answers"),
     Setting("assistant.base_url",     text,                                     "https://api.anthropic.com", "address of the Messages API", aliases=("ANTHROPIC_BASE_URL",)),
@@ -202,3 +234,21 @@ SETTINGS = (
     Setting("assistant.max_tokens",   whole(256, 32_000),                       4096,               "longest answer, tokens"),
     Setting("assistant.budget_tokens", whole(1_000, 10_000_000),                200_000,            "most that one run may use, tokens; those read from the prompt cache count a tenth"),
 )
+
+
+def variables() -> Dict[str, Setting]:
+    """Return the settings by every name that an environment variable may give them."""
+    by_name: Dict[str, Setting] = {}
+    for row in SETTINGS:
+        by_name[ENV_PREFIX + row.key.replace(".", "_").upper()] = row
+        for alias in row.aliases:
+            by_name[alias] = row
+    return by_name
+
+
+def did_you_mean(word: str, known: Mapping[str, Any], likeness: float = 0.6) -> str:
+    """Return '; did you mean X?' for a near miss, else ''."""
+    import difflib  # only wanted when something is wrong
+
+    near = difflib.get_close_matches(word, list(known), 1, likeness)
+    return f"; did you mean {near[0]}?" if near else ""

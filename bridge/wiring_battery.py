@@ -20,7 +20,7 @@ from bridge.errors import EXIT_PLANT, EXIT_REFUSED, BridgeError, ConfigError, Li
 from bridge.link.bridge_http import get_json, post_json, somebody_listens
 from bridge.settings import duration
 from bridge.wiring import serial_line, tcp_link, vendor
-from bridge.wiring_control import ANSWER_S, desk
+from bridge.wiring_control import answer_within_s, desk
 
 LOOK_S = 0.5
 REPLY_S = 2.0  # the bridge answers from memory
@@ -58,7 +58,8 @@ def ask_bridge(settings: Settings, address: str, do: str, **more: Any) -> Dict[s
     """Have the running bridge do something; raises what it says, as the error it was there."""
     try:
         wish = {"do": do, "who": "cli", **more}
-        status, answer = post_json(address, "/v1/battery", wish, ANSWER_S + 5, settings["status.token"])
+        patience_s = answer_within_s(settings) + 5
+        status, answer = post_json(address, "/v1/battery", wish, patience_s, settings["status.token"])
     except PeerError as error:
         if "404" in str(error):
             raise Refused(

@@ -22,6 +22,7 @@ from bridge.wiring import offset, vendor
 from bridge.wiring_state import durable_dir
 
 ANSWER_S = 20.0  # a command is some twenty requests
+REQUESTS = 40  # with all that is read back; a strict device wants a pause before each
 STATUS_OF_EXIT = {2: 400, EXIT_PLANT: 502, 7: 429, 8: 409}
 
 
@@ -41,8 +42,21 @@ def desk(settings: Settings, clock: Clock) -> Desk:
     """Return the desk of the plant of the settings; its state is in the durable directory."""
     state = durable_dir(settings)
     journal = Journal(state, clock)
-    keeper = Keeper(clock, LeaseBook(state, clock, journal), rules(settings))
+    book = LeaseBook(state, clock, journal)
+    keeper = Keeper(clock, book, rules(settings))
+    keeper.on_mode_lost = lambda native: mode_back(settings, clock, book, native)
     return Desk(clock, keeper, Timetable(state, journal))
+
+
+def mode_back(settings: Settings, clock: Clock, book: LeaseBook, native: int) -> None:
+    """Have the app set the mode that a release cannot bring back, where it is configured; returns at once."""
+    try:
+        from bridge.wiring_app import app_configured
+        from bridge.wiring_mode_back import ModeBack
+    except ModuleNotFoundError:
+        return  # a router without the cloud part; the owner is told what to do
+    if app_configured(settings):
+        ModeBack(settings, clock, book).start(native)
 
 
 def attach(service: Any, settings: Settings, clock: Clock) -> Desk:
@@ -51,6 +65,7 @@ def attach(service: Any, settings: Settings, clock: Clock) -> Desk:
 
     counter = desk(settings, clock)
     loop = service.loop
+    answer_s = answer_within_s(settings)
 
     def shown(request: Request) -> Answer:
         return json_answer(counter.report())
@@ -66,7 +81,7 @@ def attach(service: Any, settings: Settings, clock: Clock) -> Desk:
             return json_answer({"error": str(error), "exit": 2}, 400)
         who = str(wish.get("who") or "http")[:40]
         try:
-            report = loop.errands.ask(lambda link, unit: counter.serve(link, unit, wish, who), ANSWER_S)
+            report = loop.errands.ask(lambda link, unit: counter.serve(link, unit, wish, who), answer_s)
         except BridgeError as error:
             code = STATUS_OF_EXIT.get(error.exit_code, 500)
             return json_answer({"error": str(error), "exit": error.exit_code}, code)
@@ -75,9 +90,33 @@ def attach(service: Any, settings: Settings, clock: Clock) -> Desk:
     loop.before_step = lambda: counter.tick(loop.where())
     service.more_routes["/v1/battery"] = shown
     service.writers["/v1/battery"] = asked
-    service.more_health["control"] = lambda: brief(counter.report())
-    service.closers.append(lambda: counter.stop(loop.where(), Clock().wait))
+    service.doors.append(ControlDoor(counter, loop))
     return counter
+
+
+class ControlDoor:
+    """The desk as a part of the service: its state in the health report, and the lease's end with the service."""
+
+    name = "control"
+
+    def __init__(self, counter: Desk, loop: Any) -> None:
+        self._counter, self._loop = counter, loop
+
+    def start(self) -> None:
+        """Nothing to open: the desk acts in the loop."""
+
+    def close(self) -> None:
+        """Give the battery back while the link still is open."""
+        self._counter.stop(self._loop.where(), Clock().wait)
+
+    def health(self) -> Optional[Dict[str, Any]]:
+        """Return what a page or a health report shows of the command in force, or None."""
+        return brief(self._counter.report())
+
+
+def answer_within_s(settings: Settings) -> float:
+    """Return how long a command may take until the plant stands as it says."""
+    return ANSWER_S + REQUESTS * settings["poll.min_gap_ms"] / 1000.0
 
 
 def brief(report: Dict[str, Any]) -> Optional[Dict[str, Any]]:

@@ -107,7 +107,8 @@ def launcher(everyone: Dict[str, Part]) -> bytes:
 
 def import_name(wheel: str) -> str:
     """Return the name under which a vendored wheel is imported."""
-    return {"pyserial": "serial", "websocket-client": "websocket"}.get(wheel, wheel.replace("-", "_"))
+    names = {"pyserial": "serial", "websocket-client": "websocket", "paho-mqtt": "paho"}
+    return names.get(wheel, wheel.replace("-", "_"))
 
 
 def script(name: str) -> bytes:

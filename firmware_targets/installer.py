@@ -27,6 +27,7 @@ MODULES = {
     "ssl": "python3-openssl",
 }
 MODULES_RS485 = {"asyncio": "python3-asyncio"}
+MODULES_MQTT = {"uuid": "python3-uuid"}
 
 
 def services() -> Dict[str, List[Entry]]:
@@ -61,6 +62,7 @@ def pack(cache: Path, epoch: int) -> bytes:
         "NEED_KIB": " ".join(need_kib),
         "MODULES": _pairs(MODULES),
         "MODULES_RS485": _pairs(MODULES_RS485),
+        "MODULES_MQTT": _pairs(MODULES_MQTT),
         "HEADER": "",
     }
     script = contents.script("installer.sh").decode()

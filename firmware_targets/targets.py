@@ -36,6 +36,7 @@ SCHEMA = {
     "software.systemd": r"\d+",
     "packages.core": r"[\w.-]+( [\w.-]+)*",
     "packages.rs485": r"[\w.-]+( [\w.-]+)*",
+    "packages.mqtt": r"[\w.-]+( [\w.-]+)*",
     "paths.config": r"/\S+",
     "paths.state": r"/\S+",
     "paths.service": r"/\S+",
@@ -179,3 +180,5 @@ def _packers(target: Target) -> Iterator[str]:
     rs485 = set((target.get("packages.rs485") or "").split())
     if rs485 != set(installer.MODULES_RS485.values()):
         yield "packages.rs485 differs from what the installer asks for"
+    if set((target.get("packages.mqtt") or "").split()) != set(installer.MODULES_MQTT.values()):
+        yield "packages.mqtt differs from what the installer asks for"

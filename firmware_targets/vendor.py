@@ -18,12 +18,13 @@ from firmware_targets.entries import Entry
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements-vendor.txt"
 OLDEST_PYTHON = "3.9"
-DOWNLOAD_TIMEOUT_S = 300  # eight small wheels; a slow mirror is no reason to wait longer
+DOWNLOAD_TIMEOUT_S = 300  # nine small wheels; a slow mirror is no reason to wait longer
 
 # Not needed at run time: tests of the wheels themselves, what only type checkers read, tools with a
 # command line of their own, other operating systems, pymodbus' simulator (it wants aiohttp).
 LEFT_OUT = re.compile(
     r"(^|/)tests?/|/py\.typed$|\.pyi$"
+    r"|^paho/mqtt/(publish|subscribe)\.py$"
     r"|^websocket/_wsdump\.py$|^pymodbus/server/simulator/(web/|main\.py|.*\.json$)"
     r"|^serial/(win32|serialwin32|serialcli|serialjava|tools/(miniterm|hexlify_codec|list_ports_(osx|windows)))\.py$"
 )
@@ -110,8 +111,10 @@ def entries(cache: Path, name: str, library: str) -> List[Entry]:
                     f"{name}: {path} is compiled code, and the package is for all architectures"
                 )
             if ".dist-info/" in path:
-                if re.search(r"/(licenses/)?(LICEN[CS]E|COPYING|NOTICE)[^/]*$", path):
-                    found.append(Entry(f"{library}/licenses/{name}.txt", archive.read(info)))
+                licence = re.search(r"/(licenses/)?((LICEN[CS]E|COPYING|NOTICE)[^/]*|edl-v10)$", path)
+                if licence:  # paho's LICENSE only points at the text of the EDL beside it
+                    more = "-edl" if licence[2] == "edl-v10" else ""
+                    found.append(Entry(f"{library}/licenses/{name}{more}.txt", archive.read(info)))
             elif ".data/" not in path and not path.endswith("/") and not LEFT_OUT.search(path):
                 found.append(Entry(f"{library}/{path}", archive.read(info)))
     return found

@@ -61,6 +61,28 @@ def clean_environment(monkeypatch):
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    """Return a CA without keyUsage (what plain ``openssl req -x509`` makes) with a broker's and two clients' pairs."""
+    from tests.mqtt_broker import Pki
+
+    made = Pki(tmp_path_factory.mktemp("pki"))
+    made.server = made.certificate("broker")
+    made.client = made.certificate("AK_DEMO")
+    made.stranger = made.certificate("STRANGER")
+    return made
+
+
+@pytest.fixture(scope="session")
+def other_pki(tmp_path_factory):
+    """Return another CA with a pair of the same name."""
+    from tests.mqtt_broker import Pki
+
+    made = Pki(tmp_path_factory.mktemp("other-pki"), "other ca")
+    made.client = made.certificate("AK_DEMO")
+    return made
+
+
 @pytest.fixture
 def clock():
     """Return a clock that moves only when told to."""

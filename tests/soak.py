@@ -16,7 +16,6 @@ from collections import Counter
 from pathlib import Path
 
 from bridge.clock import Clock, ManualClock
-from bridge.commands.sim import five_components
 from bridge.config import Origin, Settings
 from bridge.link.notify import Notifier
 from bridge.model import Reading
@@ -25,6 +24,7 @@ from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim
 from bridge.sinks.display import display_values
 from bridge.wiring import feed, sinks
+from bridge.wiring_sim import five_components
 
 MODBUS_TIMEOUT_S = "0.05"  # real seconds, of which a silent plant costs one a cycle
 MEMORY = 6  # seconds a shown value may be behind: what is held over a hiccup

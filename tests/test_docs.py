@@ -19,7 +19,7 @@ def settings_table():
     """Return the settings as a Markdown table."""
     lines = ["| setting | default | what it is |", "|---|---|---|"]
     for row in SETTINGS:
-        default = "yes" if row.default is True else "no" if row.default is False else row.default
+        default = "yes" if row.default is True else "no" if row.default is False else "" if row.default is None else row.default
         default = f"{default:g}" if isinstance(default, float) else str(default)
         extra = [f"short `{row.flag}`"] if row.flag else []
         extra += ["secret"] if row.secret else []
@@ -54,9 +54,23 @@ def plant_faults_table():
     return "\n".join(lines)
 
 
+def metrics_table():
+    """Return the metrics of /metrics as a Markdown table, from what is rendered with everything in use."""
+    from bridge.sinks.metrics import metrics
+    from tests.sinks.test_metrics import FULL, SNAPSHOT
+
+    text = metrics(SNAPSHOT, FULL, 1)
+    labels = dict(re.findall(r"^(\w+)\{(.*?)\} ", text, re.M))
+    lines = ["| metric | what it is |", "|---|---|"]
+    for name, what in re.findall(r"^# HELP (\w+) (.*)$", text, re.M):
+        names = re.findall(r'(\w+)="', labels.get(name, ""))
+        lines.append(f"| `{name}{{{', '.join(names)}}}` | {what} |" if names else f"| `{name}` | {what} |")
+    return "\n".join(lines)
+
+
 SECTIONS = {"settings": settings_table, "commands": commands_table, "targets": targets_table,
-            "plant-faults": plant_faults_table}
-GENERATED = (README, *(ROOT / "docs" / f"{name}.md" for name in ("settings", "targets", "simulator")))
+            "plant-faults": plant_faults_table, "metrics": metrics_table}
+GENERATED = (README, *(ROOT / "docs" / f"{name}.md" for name in ("settings", "targets", "simulator", "http")))
 
 
 def with_tables(text):

@@ -36,6 +36,9 @@ class Router:
         self.program = tmp_path / "sigen-bridge"
         self.checks(0)
         self.path = os.environ["PATH"]
+        self.crontab, self.cron = tmp_path / "crontab", tmp_path / "cron"
+        self.cron.write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/cron-calls"\n')
+        self.cron.chmod(0o755)
 
     def checks(self, code, text=""):
         self.program.write_text(
@@ -56,7 +59,8 @@ class Router:
             "STUB_PROG": str(self.program),
             "UCI_CONFIG_DIR": str(self.config),
             "SIGEN_BRIDGE_LEASES": str(self.tmp / "leases"),
-            "SIGEN_BRIDGE_CRONTAB": str(self.tmp / "crontab"),
+            "SIGEN_BRIDGE_CRONTAB": str(self.crontab),
+            "SIGEN_BRIDGE_CRON_INIT": str(self.cron),
         }
         self.done = subprocess.run(
             [*self.shell, str(STUB), str(SCRIPT), action],
@@ -173,6 +177,26 @@ def test_a_watchdog_switched_off_stays_off(router):
     assert "watchdog" not in main and "--run-watchdog" not in main["command"]
 
 
+def test_loads_are_an_instance_of_their_own_where_a_file_describes_some(router):
+    file = router.plant("sigen-bridge", ON + "config loads 'loads'\n\toption file '/etc/sigen-bridge/my loads.ini'\n")
+    found = instances(router.run("start"))
+    assert set(found) == {"main", "main-loads"}
+    loads = found["main-loads"]
+    assert loads["command"] == [str(router.program), "loads", "run", "--config", file, "--run-watchdog", "off"]
+    assert loads["respawn"] == ["3600", "5", "0"] and loads["file"] == [file, "/etc/sigen-bridge/my loads.ini"]
+    assert "watchdog" not in loads, "that would feed the bridge's instance"
+    rest = config.take_flags(loads["command"][1:])[2]
+    assert rest == ["loads", "run"]
+
+
+def test_loads_without_their_package_are_told_and_do_not_keep_the_bridge_down(router):
+    router.plant("sigen-bridge", ON + "config loads 'loads'\n\toption file '/etc/sigen-bridge/loads.ini'\n")
+    router.program.write_text('#!/bin/sh\n[ "$1" = loads ] && exit 2\nexit 0\n')
+    calls = router.run("start")
+    assert set(instances(calls)) == {"main"}
+    assert ["sigen-bridge-control" in text for text in logged(calls)] == [True]
+
+
 def test_each_copy_of_the_file_is_a_plant_of_its_own(router):
     router.plant("sigen-bridge", ON)
     barn = router.plant("sigen-bridge-barn", ON + "config run 'run'\n\toption watchdog 'off'\n")
@@ -182,6 +206,27 @@ def test_each_copy_of_the_file_is_a_plant_of_its_own(router):
     assert found["barn"]["command"] == [str(router.program), "run", "--config", barn]
     assert found["barn"]["env"][1] == "SIGEN_BRIDGE_INSTANCE=barn"
     assert "watchdog" in found["main"]
+
+
+def test_the_envoys_proxy_is_an_instance_of_its_own_when_it_is_wanted(router):
+    enphase = "config enphase 'enphase'\n\toption local_url 'https://192.168.8.20'\n"
+    router.plant("sigen-bridge", ON + enphase)
+    assert list(instances(router.run("start"))) == ["main"]
+    file = router.plant("sigen-bridge", ON + enphase + "\toption serve '1'\n")
+    found = instances(router.run("start"))
+    assert sorted(found) == ["main", "main-enphase"]
+    proxy = found["main-enphase"]
+    assert proxy["command"] == [str(router.program), "enphase", "serve", "--config", file]
+    assert proxy["respawn"] == ["3600", "5", "0"] and proxy["stdout"] == proxy["stderr"] == ["1"]
+    assert proxy["env"][1] == "SIGEN_BRIDGE_INSTANCE=main", "it shares the plant's state: token and certificate"
+    assert "watchdog" not in proxy and proxy["file"] == [file]
+    assert config.from_file(file)["enphase.serve"].raw == "1"
+
+
+def test_with_wrong_settings_the_proxy_is_not_started_either(router):
+    router.plant("sigen-bridge", ON + "config enphase 'enphase'\n\toption serve '1'\n")
+    router.checks(2, "setting enphase.local_url: wrong")
+    assert instances(router.run("start")) == {}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +293,7 @@ def test_a_committed_change_of_any_plant_reloads_and_nothing_else_does(router):
 def test_the_shipped_uci_file_is_off_and_names_only_real_settings(tmp_path):
     text = (ROOT / "init" / "conf" / "sigen-bridge.uci").read_text()
     assert [option[:3] for option in uci.parse(text)] == [("main", "enabled", "0")]
-    known = {row.key for row in SETTINGS} | {"main.enabled"}
+    known = {row.key for row in SETTINGS} | {"main.enabled", "main.tariff"}
     everything = uci.parse(re.sub(r"(?m)^(\s*)#option", r"\1option", text))
     assert len(everything) > 10
     for option in everything:
@@ -262,6 +307,65 @@ def test_a_value_with_a_blank_in_the_uci_file_reaches_the_bridge(tmp_path):
     path = tmp_path / "sigen-bridge"
     path.write_text(ON + "config run 'run'\n\toption state_dir '/mnt/usb disk/sigen'\n")
     assert config.from_file(str(path))["run.state_dir"].raw == "/mnt/usb disk/sigen"
+
+
+TARIFF = "config sigen-bridge 'main'\n\toption enabled '1'\n\toption tariff '1'\n"
+
+
+def crontab(router):
+    return router.crontab.read_text().splitlines() if router.crontab.exists() else None
+
+
+def test_a_plant_with_a_tariff_gets_its_line_in_the_crontab_and_others_do_not(router):
+    router.crontab.write_text("0 4 * * * reboot\n")
+    path = router.plant("sigen-bridge", TARIFF)
+    router.plant("sigen-bridge-barn", ON)
+    router.run("start")
+    assert crontab(router)[0] == "0 4 * * * reboot" and len(crontab(router)) == 2
+    line = crontab(router)[1]
+    assert line.startswith("*/5 * * * * ") and f'tariff push --scheduled --config "{path}"' in line
+    assert "SIGEN_BRIDGE_INSTANCE=main" in line and "%" not in line
+    assert oct(router.crontab.stat().st_mode)[-3:] == "600"
+    assert (router.tmp / "cron-calls").read_text() == "restart\n"
+
+
+def test_the_line_runs_the_job_of_its_plant_and_the_log_gets_what_it_says(router):
+    path = router.plant("sigen-bridge-barn", TARIFF)
+    router.run("start")
+    (line,) = crontab(router)
+    stub = router.tmp / "bin"
+    stub.mkdir()
+    (stub / "logger").write_text(f'#!/bin/sh\n(echo "$@"; cat) >"{router.tmp}/logged"\n')
+    (stub / "logger").chmod(0o755)
+    router.program.write_text('#!/bin/sh\necho "$SIGEN_BRIDGE_INSTANCE:$*"\necho problem >&2\n')
+    subprocess.run([*router.shell, "-c", line.split(None, 5)[5]], timeout=20, check=True,
+                   env={"PATH": f"{stub}:{router.path}"})
+    logged_lines = (router.tmp / "logged").read_text().splitlines()
+    assert logged_lines == ["-t sigen-bridge", f"barn:tariff push --scheduled --config {path}", "problem"]
+
+
+def test_the_crontab_is_written_only_when_a_line_changes_and_the_line_goes_with_its_switch(router):
+    router.plant("sigen-bridge", TARIFF)
+    router.run("start")
+    first = router.crontab.stat()
+    router.run("start")
+    assert router.crontab.stat().st_ino == first.st_ino, "the same file: nothing was written"
+    router.plant("sigen-bridge", ON)
+    router.run("start")
+    assert crontab(router) == [] and (router.tmp / "cron-calls").read_text() == "restart\nrestart\n"
+
+
+@pytest.mark.parametrize("content", [ON, TARIFF.replace("enabled '1'", "enabled '0'"), ""])
+def test_without_the_switch_the_crontab_is_not_touched(router, content):
+    router.plant("sigen-bridge", content)
+    router.run("start")
+    assert crontab(router) is None
+
+
+def test_a_router_without_cron_still_starts(router):
+    router.crontab = router.tmp / "no cron here" / "root"
+    router.plant("sigen-bridge", TARIFF)
+    assert instances(router.run("start")) and crontab(router) is None
 
 
 CONTROL = ON + "config control 'control'\n\toption enabled '1'\n"

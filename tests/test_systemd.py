@@ -16,7 +16,13 @@ from bridge.settings import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 UNITS = ROOT / "init" / "systemd"
-SERVICES = ("sigen-bridge.service", "sigen-bridge-tariff.service", "sigen-bridge-watch.service")
+SERVICES = (
+    "sigen-bridge.service",
+    "sigen-bridge-tariff.service",
+    "sigen-bridge-watch.service",
+    "sigen-bridge-loads.service",
+    "sigen-bridge-enphase.service",
+)
 SYSTEM_UNITS = Path("/lib/systemd/system")
 SECURITY_THRESHOLD = "20"  # 2.0 of 10; a unit without any hardening has 9.6
 
@@ -123,11 +129,31 @@ def test_it_never_gives_up_but_waits_for_the_owner_when_settings_are_wrong():
     assert unit["Service"]["RestartPreventExitStatus"] == [str(EXIT_USAGE)]
 
 
+def test_the_proxy_says_when_it_serves_and_never_gives_up():
+    unit = read("sigen-bridge-enphase.service")
+    assert unit["Service"]["Type"] == ["notify"] and unit["Service"]["Restart"] == ["always"]
+    assert unit["Unit"]["StartLimitIntervalSec"] == ["0"]
+    assert unit["Service"]["RestartPreventExitStatus"] == [str(EXIT_USAGE)]
+    assert "time-sync.target" not in unit["Unit"]["After"][0], "a stored token serves without a clock"
+    assert unit["Service"]["ExecStart"] == ["/usr/bin/sigen-bridge enphase serve"]
+    assert unit["Install"]["WantedBy"] == ["multi-user.target"]
+
+
 def test_the_watchdog_is_fed_by_the_main_process():
     service = read("sigen-bridge.service")["Service"]
     assert service["Type"] == ["notify"] and service["NotifyAccess"] == ["main"]
     assert int(service["WatchdogSec"][0]) <= 60
     assert "AF_UNIX" in service["RestrictAddressFamilies"][0], "the notify socket is a Unix socket"
+
+
+def test_the_loads_follow_the_bridge_are_watched_and_wait_for_the_owner():
+    unit = read("sigen-bridge-loads.service")
+    assert "sigen-bridge.service" in unit["Unit"]["After"][0], "it asks the bridge"
+    service = unit["Service"]
+    assert service["Type"] == ["notify"] and int(service["WatchdogSec"][0]) <= 60
+    assert service["RestartPreventExitStatus"] == [str(EXIT_USAGE)] and service["Restart"] == ["always"]
+    words = service["ExecStart"][0].split()[1:]
+    assert words == ["loads", "run"]
 
 
 def test_the_network_is_wanted_but_never_required():
@@ -146,8 +172,9 @@ def test_serial_ports_and_no_other_device_are_allowed():
     assert service["SupplementaryGroups"] == ["dialout"]
 
 
-def test_both_services_are_the_same_user_with_the_same_state_and_confinement():
-    main, tariff, watch = (read(name)["Service"] for name in SERVICES)
+@pytest.mark.parametrize("name", SERVICES[1:])
+def test_each_service_is_the_same_user_with_the_same_state_and_confinement(name):
+    main, other = read(SERVICES[0])["Service"], read(name)["Service"]
     own = {
         "Type",
         "NotifyAccess",
@@ -163,11 +190,10 @@ def test_both_services_are_the_same_user_with_the_same_state_and_confinement():
         "TimeoutStartSec",
         "TimeoutStopSec",
     }
+    if name == "sigen-bridge-watch.service":
+        own -= {"DeviceAllow", "SupplementaryGroups"}  # it may have to reach the plant over the same serial line
     assert {key: value for key, value in main.items() if key not in own} == {
-        key: value for key, value in tariff.items() if key not in own | {"PrivateDevices"}
-    }
-    assert {key: value for key, value in main.items() if key not in own - {"DeviceAllow", "SupplementaryGroups"}} == {
-        key: value for key, value in watch.items() if key not in own - {"DeviceAllow", "SupplementaryGroups"}
+        key: value for key, value in other.items() if key not in own | {"PrivateDevices"}
     }
 
 

@@ -88,7 +88,7 @@ def test_models_with_16_mb_of_nor_are_refused():
 @pytest.mark.parametrize("branch", OPKG_BRANCHES)
 def test_depends_of_the_ipk_can_be_satisfied_on_every_opkg_branch(branch):
     target = next(target for target in targets.load() if target.ident == f"openwrt/{branch}")
-    offered = {*(target.get("packages.core") or "").split(), *(target.get("packages.rs485") or "").split()}
+    offered = {word for kind in ("core", "rs485", "mqtt") for word in (target.get(f"packages.{kind}") or "").split()}
     for part in contents.parts().values():
         assert set(part.depends) <= offered
 
@@ -97,9 +97,9 @@ def test_the_recipe_for_apk_branches_does_not_name_the_package_that_master_lacks
     text = (RECIPE / "Makefile").read_text()
     named = set(re.findall(r"\+(python3-\w+)", text))
     assert "python3-email" not in named
-    assert named == {*contents.parts()[contents.CORE].depends, *installer.MODULES_RS485.values()} - {
-        "python3-email"
-    }
+    assert named == {
+        *contents.parts()[contents.CORE].depends, *installer.MODULES_RS485.values(), *installer.MODULES_MQTT.values(),
+    } - {"python3-email"}
 
 
 def test_the_table_has_a_row_for_every_target_and_claims_no_trial():

@@ -137,7 +137,8 @@ def _keep(args: argparse.Namespace, counter: Desk, where: Where, clock: Clock) -
         report = counter.report()
         if report["state"] == "none" and not report["schedule"]:
             break
-        _tell(args, told, "waiting for the schedule" if report["state"] == "none" else status_lines(report)[0])
+        for line in status_lines(report)[:1] + report["notes"] if report["state"] != "none" else ["schedule: waiting"]:
+            _tell(args, told, line)
         if report.get("effect") == "seen":
             _tell(args, told, "the battery does it")
         if not clock.wait(STEP_S):

@@ -7,9 +7,9 @@ from typing import Any, Dict, List
 
 from bridge.clock import Clock
 from bridge.commands.run import say_line, serve
-from bridge.commands.sim import five_components
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, ConfigError
+from bridge.wiring_sim import five_components
 
 DAEMON = True  # logs its state changes
 HELP = "the same against a simulated plant and Shelly in this process"

@@ -14,7 +14,6 @@ from bridge.config import Settings
 from bridge.control.diagnosis import PROBLEM, Finding, finding
 from bridge.control.diagnosis_host import (
     CloudSeen,
-    CloudSettings,
     bridge_findings,
     cloud_findings,
     cloud_settings_findings,
@@ -31,7 +30,9 @@ from bridge.sources.examine_data import DataExam
 from bridge.sources.examine_host import has, look_at_bridge, look_at_machine, modules_for, neighbours
 from bridge.sources.examine_plant import Asked, PlantExam
 from bridge.sources.examine_serial import SerialExam
-from bridge.wiring import offset, serial_unit, vendor
+from bridge.wiring import offset, vendor
+from bridge.wiring_exam import cloud_settings
+from bridge.wiring_link import serial_unit
 
 HELP = "say what is wrong and what to do about it; never writes"
 PLANT_S = 8.0  # what looking at the plant may take; its last step may end some seconds later
@@ -99,20 +100,23 @@ class Doctor:
         found += bridge_findings(self._bridge)
         if settings["modbus.serial"]:
             found += self._serial()
-        elif settings["run.source"] != "cloud":
+        elif settings["run.source"] not in ("cloud", "mqtt"):
             found += self._plant()
         found += self._shelly()
         found += self._cloud_access()
+        found += self._mqtt()
+        found += self._enphase()
         return list(dict.fromkeys(found))
 
     def _machine(self) -> List[Finding]:
         settings = self._settings
         transport, host = settings["shelly.transport"], settings["shelly.host"]
         cloud = cloud_settings(settings)
-        asks_cloud = cloud.app_key or cloud.username
+        asks_cloud = cloud.app_key or cloud.username or bool(settings["enphase.local_url"])
         needed = modules_for({
             "serial": bool(settings["modbus.serial"]), "pymodbus": settings["modbus.engine"] == "pymodbus",
             "ws": bool(host) and transport == "ws", "cloud": asks_cloud,
+            "mqtt": settings["mqtt.host"] or settings["sigen_mqtt.host"] or settings["run.source"] == "mqtt",
             "account": bool(settings["cloud.password"]) and not cloud.app_key,
         })
         websocket = bool(host) and transport == "auto"
@@ -194,12 +198,29 @@ class Doctor:
         exam = ShellyExam(access, wanted, self._clock, self._clock.monotonic() + SHELLY_S)
         return shelly_findings(exam.examine(), wanted)
 
+    def _enphase(self) -> List[Finding]:
+        settings = self._settings
+        if not settings["enphase.local_url"] or not has("bridge.wiring_enphase"):
+            return []
+        from bridge.wiring_enphase import examine  # a router may not have the package of the cloud side
+
+        return examine(settings, self._clock, self._cloud)
+
     def _cloud_access(self) -> List[Finding]:
         found = cloud_settings_findings(cloud_settings(self._settings))
         if not self._cloud or found[0].level != "ok":
             return found
         seen = self._ask_cloud()
         return cloud_findings(seen, self._settings["cloud.system_id"], bool(self._settings["cloud.app_key"]))
+
+    def _mqtt(self) -> List[Finding]:
+        if not has("bridge.wiring_mqtt") or not has("paho"):
+            return []
+        from bridge.control.diagnosis_mqtt import mqtt_findings
+        from bridge.wiring_mqtt_exam import brokers_seen
+
+        seen = brokers_seen(self._settings, self._clock, self._bridge.health, self._cloud)
+        return [each for broker in seen for each in mqtt_findings(broker)]
 
     def _ask_cloud(self) -> CloudSeen:
         from bridge.wiring_cloud import openapi
@@ -217,15 +238,6 @@ class Doctor:
             return CloudSeen("refused", str(error))
         finally:
             cloud.close()
-
-
-def cloud_settings(settings: Settings) -> CloudSettings:
-    """Return which of the cloud's settings are there."""
-    return CloudSettings(
-        bool(settings["cloud.app_key"]), bool(settings["cloud.app_secret"]), bool(settings["cloud.username"]),
-        bool(settings["cloud.password"] or settings["cloud.password_encoded"]),
-        bool(settings["cloud.region"] or settings["cloud.base_url"]), bool(settings["cloud.system_id"]),
-    )
 
 
 def _judged(seen: DataSeen) -> List[Finding]:

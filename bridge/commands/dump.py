@@ -5,18 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.errors import EXIT_OK, ConfigError, DeviceException, LinkError, LinkTimeout, PeerError
+from bridge.errors import EXIT_OK, BridgeRefused, ConfigError, DeviceException, LinkError, LinkTimeout, PeerError
 from bridge.link.bridge_http import get_json, somebody_listens
 from bridge.link.modbus import ModbusLink
-from bridge.model import Reading
 from bridge.registers import Register, Vendor
-from bridge.registers.meaning import text as meaning
 from bridge.registers.plan import TCP_COST, Cost, rtu_cost
-from bridge.sources.dump import Dumper, Sample
+from bridge.sources.dump import Dumper, Sample, entry, register_asked_for
 from bridge.sources.plausibility import drop_impossible
 from bridge.sources.signals import Moment, reading_from
 from bridge.sources.units import answering_unit
@@ -40,24 +38,53 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="again every second until Ctrl-C")
     parser.add_argument("--device-unit", type=int, default=1, metavar="N",
                         help="unit number of the device for --scope other than plant (default 1)")
-    parser.add_argument("--direct", action="store_true", help="do not look whether a bridge is polling this plant")
+    parser.add_argument("--phases", action="store_true", help="power of each phase, and which of them cannot be true")
+    parser.add_argument("--em", metavar="HOST", help="with --phases: a Shelly Pro 3EM at the grid to compare with")
+    parser.add_argument("--direct", action="store_true", help="ask the plant itself, not a running bridge")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Dump once, or every second with --watch."""
     clock, plant = Clock(), vendor(settings)
     wanted = _wanted(args, plant)
-    link, unit, cost = _connect(settings, clock, plant)
-    if not args.direct:
-        _say_if_shared(settings, link.wire.peer)
+    if args.em and not args.phases:
+        raise ConfigError("dump: --em is for --phases")
+    line = None if args.direct else _through_the_bridge(settings, plant)
+    if line is not None:
+        try:
+            return _dump(line, plant, wanted, args, settings, clock)
+        except BridgeRefused as refusal:
+            _say_second(line.link.wire.peer, str(refusal))
+    return _dump(_connect(settings, clock, plant), plant, wanted, args, settings, clock)
+
+
+class _Line(NamedTuple):
+    """What is asked: a link, the plant's unit there, what a request costs, what is added to printed numbers."""
+
+    link: ModbusLink
+    unit: int
+    cost: Cost
+    offset: int
+
+
+def _dump(
+    line: _Line, plant: Vendor, wanted: Sequence[Tuple[Register, Optional[int]]], args: argparse.Namespace,
+    settings: Settings, clock: Clock,
+) -> int:
+    link, unit = line.link, line.unit
     units = {row.scope: unit if row.scope == "plant" else args.device_unit for row in plant.rows}
-    dumper = Dumper(link, plant, cost, units, offset(settings, plant))
+    dumper = Dumper(link, plant, line.cost, units, line.offset)
     try:
         while True:
+            if args.phases:
+                _phases(line, plant, args, settings, clock)
+                if not args.watch or clock.wait(WATCH_S):
+                    return EXIT_OK
+                continue
             try:
                 content = _read(dumper, plant, wanted, args, link, unit, clock)
             except LinkTimeout as error:
-                raise _wrong_unit(error, link, plant, unit, offset(settings, plant)) from error
+                raise _wrong_unit(error, link, plant, unit, line.offset) from error
             _print(content, args)
             if not args.watch or clock.wait(WATCH_S):
                 return EXIT_OK
@@ -65,25 +92,64 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         link.close()
 
 
-def _connect(settings: Settings, clock: Clock, plant: Vendor) -> Tuple[ModbusLink, int, Cost]:
+def _phases(line: _Line, plant: Vendor, args: argparse.Namespace, settings: Settings, clock: Clock) -> None:
+    """Print what each phase carries, and which of them cannot be true."""
+    from bridge.sources.phase_table import content, lines  # few want it
+    from bridge.sources.phases import read_phases
+
+    sign = -1 if settings["modbus.grid_sign"] == "inverted" else 1
+    device = args.device_unit if plant.name == "sigenergy" else None
+    try:
+        seen = read_phases(line.link, plant, line.cost, line.unit, line.offset, sign, device)
+    except LinkTimeout:  # no inverter answers at that unit: the plant alone then
+        seen = read_phases(line.link, plant, line.cost, line.unit, line.offset, sign)
+    meter = None
+    if args.em:
+        from bridge.peers.shelly import ShellyClient
+        from bridge.peers.shelly_switch import em_status
+
+        meter = em_status(ShellyClient(args.em, clock, settings["shelly.password"] or None, needed=()))
+    told = content(seen, meter)
+    print(json.dumps(told) if args.json else "\n".join(lines(told)), flush=True)
+
+
+def _connect(settings: Settings, clock: Clock, plant: Vendor) -> _Line:
+    shift = offset(settings, plant)
     if settings["modbus.serial"]:
         link, unit, baud = serial_line(settings, clock, plant).find()
-        return link, unit, rtu_cost(baud)
+        return _Line(link, unit, rtu_cost(baud), shift)
     unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else plant.unit_tcp
-    return tcp_link(settings, clock), unit, TCP_COST
+    return _Line(tcp_link(settings, clock), unit, TCP_COST, shift)
 
 
-def _say_if_shared(settings: Settings, peer: str) -> None:
-    """Warn when a running bridge polls the same plant: some gateways serve few connections."""
-    listen = settings["status.listen"]
+def _through_the_bridge(settings: Settings, plant: Vendor) -> Optional[_Line]:
+    """Return the way through a running bridge that polls the same plant: some gateways serve few connections."""
+    listen, token = settings["status.listen"], settings["status.token"]
     if listen == "off" or not somebody_listens(listen, LOOK_S):
-        return
+        return None
+    peer = settings["modbus.serial"] or f"{settings['modbus.host']}:{settings['modbus.port']}"
     try:
-        health = get_json(listen, "/healthz", LOOK_S, settings["status.token"])
+        if get_json(listen, "/healthz", LOOK_S, token).get("peer") != peer:
+            return None
     except (LinkError, PeerError):
-        return  # something else listens there
-    if health.get("peer") == peer:
-        sys.stderr.write(f"sigen-bridge: a bridge is polling {peer}; this dump opens a second connection beside it\n")
+        return None  # something else listens there
+    grid = plant.role("grid_w")
+    try:
+        from bridge.link.bridge_modbus import BridgeLink
+
+        link = BridgeLink(listen, token, str(grid.address if grid is not None else plant.rows[0].address))
+    except (BridgeRefused, ModuleNotFoundError) as refusal:  # routers may do without that part
+        _say_second(peer, str(refusal))
+        return None
+    unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else link.unit
+    return _Line(link, unit, TCP_COST, 0)
+
+
+def _say_second(peer: str, why: str) -> None:
+    sys.stderr.write(
+        f"sigen-bridge: a bridge is polling {peer} and cannot answer for it ({why});"
+        " this dump opens a second connection beside it\n"
+    )
 
 
 def _wrong_unit(error: LinkError, link: ModbusLink, plant: Vendor, unit: int, shift: int) -> LinkError:
@@ -100,23 +166,7 @@ def _wanted(args: argparse.Namespace, plant: Vendor) -> List[Tuple[Register, Opt
     if args.all or args.scope:
         scope = args.scope or "plant"
         return [(row, None) for row in plant.rows if row.scope == scope and row.access != "wo"]
-    return [_one(word, plant) for word in args.registers]
-
-
-def _one(word: str, plant: Vendor) -> Tuple[Register, Optional[int]]:
-    number, at, unit = word.partition("@")
-    if not number.isdigit() or (at and not (unit.isdigit() and 1 <= int(unit) <= 247)):
-        raise ConfigError(f"dump: {word!r} is not ADDRESS or ADDRESS@UNIT, such as 30005 or 30500@1")
-    address = int(number)
-    if address > 0xFFFF:
-        raise ConfigError(f"dump: {address} is not a register number (0..65535)")
-    row = plant.at(address, "plant" if not at or int(unit) == plant.unit_tcp else None) or plant.at(address)
-    if row is None:
-        space = "holding" if address >= 40000 else "input"
-        row = Register("plant", address, 1, space, "u16", 1, "", "ro", "", None, None, "", "unlisted", "")
-    if row.access == "wo":
-        raise ConfigError(f"dump: {address} {row.name} can only be written, and dump never writes")
-    return row, int(unit) if at else None
+    return [register_asked_for(word, plant) for word in args.registers]
 
 
 def _read(
@@ -128,7 +178,7 @@ def _read(
         samples: List[Sample] = []
         for chosen in dict.fromkeys(at for _, at in wanted):
             samples += dumper.read([row for row, at in wanted if at == chosen], chosen)
-        content["registers"] = [_entry(sample, plant) for sample in samples]
+        content["registers"] = [entry(sample, plant) for sample in samples]
         content["balance_w"] = None
         return content
     roles = {role: plant.role(role) for role in plant.roles}
@@ -145,26 +195,13 @@ def _read(
     values = {role: sample.value for role, sample in by_role.items() if not sample.error}
     reading, dropped = drop_impossible(reading_from(values, moment), values)
     content["protocol"] = dumper.protocol()
-    content["registers"] = [_entry(by_role[role], plant, reading) for role in FIVE_ROLES if role in by_role]
+    content["registers"] = [entry(by_role[role], plant, reading) for role in FIVE_ROLES if role in by_role]
     content["balance_w"] = reading.balance_w
     content["load_w"], content["load_derived"] = reading.load_w, reading.load_derived
     if "ems_mode" in by_role:
-        content["ems_mode"] = _entry(by_role["ems_mode"], plant)["text"]
+        content["ems_mode"] = entry(by_role["ems_mode"], plant)["text"]
     content["warnings"] = [f"impossible: {what}" for what in dropped]
     return content
-
-
-def _entry(sample: Sample, plant: Vendor, reading: Optional[Reading] = None) -> Dict[str, Any]:
-    row = sample.row
-    reserved = row.name == "unlisted" and sample.value is None and not sample.error
-    text = "reserved" if reserved else sample.error or meaning(row, sample.value, plant.meanings)
-    if reading is not None and row.name == plant.roles.get("load_w") and sample.error:
-        derived = "unknown" if reading.load_w is None else f"{reading.load_w:.0f} W"
-        text = f"{sample.error}; derived load {derived}"
-    return {
-        "address": row.address, "name": row.name, "raw": [f"{word:04X}" for word in sample.words],
-        "value": sample.value, "unit": row.unit, "text": text,
-    }
 
 
 def _print(content: Dict[str, Any], args: argparse.Namespace) -> None:
@@ -177,15 +214,15 @@ def _print(content: Dict[str, Any], args: argparse.Namespace) -> None:
 
         writer = csv.writer(sys.stdout)
         writer.writerow(("address", "name", "raw", "value", "unit", "text"))
-        for entry in rows:
-            writer.writerow((entry["address"], entry["name"], " ".join(entry["raw"]),
-                             "" if entry["value"] is None else entry["value"], entry["unit"], entry["text"]))
+        for shown in rows:
+            writer.writerow((shown["address"], shown["name"], " ".join(shown["raw"]),
+                             "" if shown["value"] is None else shown["value"], shown["unit"], shown["text"]))
         return
-    for entry in rows:
-        value = "-" if entry["value"] is None else entry["value"]
-        raw = " ".join(entry["raw"])
+    for shown in rows:
+        value = "-" if shown["value"] is None else shown["value"]
+        raw = " ".join(shown["raw"])
         raw = raw if len(raw) <= 19 else raw[:16] + "..."
-        line = f"{entry['address']}  {entry['name']:<42} {raw:<19}  {value!s:>12} {entry['unit']:<5} {entry['text']}"
+        line = f"{shown['address']}  {shown['name']:<42} {raw:<19}  {value!s:>12} {shown['unit']:<5} {shown['text']}"
         print(line.rstrip())
     if "load_w" in content:
         _print_summary(content)

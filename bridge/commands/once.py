@@ -8,7 +8,7 @@ from typing import List
 
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.errors import EXIT_OK, EXIT_SHELLY, BridgeError, ImplausibleData, ShellyError
+from bridge.errors import EXIT_CLOUD, EXIT_OK, EXIT_SHELLY, BridgeError, ConfigError, ImplausibleData, ShellyError
 from bridge.model import VALID_LOCAL_S, Reading, validity_s
 from bridge.sinks.status import StatusSink, line
 from bridge.wiring import cloud_feed, modbus_source, sinks
@@ -28,6 +28,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do one reading and one write to each sink; exit 3, 4 or 5 when plant, data or Shelly fail."""
     clock = Clock()
     cloud = settings["run.source"] == "cloud"
+    if settings["run.source"] == "mqtt":
+        raise ConfigError("once --source mqtt: a push comes when it comes; use sigen-bridge mqtt listen --for 10m")
     source = cloud_feed(settings, clock).source if cloud else modbus_source(settings, clock, UNLIMITED)
     targets = [] if args.dry_run else sinks(settings, clock)
     try:
@@ -59,7 +61,7 @@ def _write(targets: List[object], reading: Reading) -> None:
         try:
             sink.write(reading)  # type: ignore[attr-defined]
         except BridgeError as error:
-            if error.exit_code in (2, EXIT_SHELLY):
+            if error.exit_code in (2, EXIT_SHELLY, EXIT_CLOUD):
                 raise
             raise ShellyError(str(error)) from error
         finally:

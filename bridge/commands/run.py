@@ -11,6 +11,7 @@ from bridge.config import Settings
 from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import Service, stop_on_signals
 from bridge.wiring import extras, feed, notifier, sinks
+from bridge.wiring_share import share_registers
 
 DAEMON = True  # logs its state changes
 HELP = "poll the plant every second and show it on the Shelly"
@@ -37,6 +38,7 @@ def serve(settings: Settings, clock: Clock, cycles: Optional[int], lines: bool) 
     say = say_line if lines or sys.stdout.isatty() else None
     service = Service(settings, clock, feed(settings, clock), sinks(settings, clock), notifier(settings), say)
     extras(service, settings, clock)
+    share_registers(service, settings, clock)
     service.run(cycles)
 
 

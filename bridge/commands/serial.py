@@ -14,7 +14,7 @@ from bridge.control.diagnosis_serial import DAMAGED, DEVICE, LOCKED, PLANT, SILE
 from bridge.errors import EXIT_OK, EXIT_PLANT, ConfigError
 from bridge.sources.examine_host import look_at_bridge
 from bridge.sources.examine_serial import SerialExam
-from bridge.wiring import offset, serial_unit, vendor
+from bridge.wiring_link import offset, serial_unit, vendor
 
 HELP = "find out what answers on an RS485 line (probe DEVICE); never writes"
 PROBE_S = 30.0  # every combination, however slowly it fails

@@ -1,24 +1,23 @@
-"""Run a simulator for demos, tests and other programs: a Sigenergy plant, a Shelly or the Sigenergy cloud."""
+"""Run a simulator for demos, tests and others: plant, Shelly, Sigenergy cloud, Amber, Enphase."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import stop_on_signals
-from bridge.sinks.display import DISPLAY
+from bridge.wiring_sim import SETTINGS_OF, SIMULATORS
 
-HELP = "run a simulator: plant, shelly or cloud"
-PLANT_PORT, SHELLY_PORT, CLOUD_PORT = 1502, 8180, 8190  # unless --port says; those below 1024 need root
+HELP = "run a simulator: plant, shelly, cloud, amber or enphase"
 REPORT_S = 3600.0  # only bounds the wait; Ctrl-C ends it at once
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of each simulator."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="plant|shelly|cloud|amber|enphase")
     plant = kinds.add_parser("plant", help="a SigenStor plant on Modbus TCP, or RTU on a pty", allow_abbrev=False)
     plant.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
     plant.add_argument("--rtu", nargs="?", const="", metavar="PATH", help="serve RTU on a new pty, linked at PATH")
@@ -44,7 +43,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     cloud.add_argument("--app-modes", choices=("both", "v3", "v0"), default="both",
                        help="by which paths the app shows the modes: newer, older or both")
     cloud.add_argument("--token-s", type=float, default=43199.0, metavar="S", help="lifetime of a token")
+    cloud.add_argument("--mqtt-broker", metavar="HOST:PORT", help="also push telemetry through this broker (mosquitto)")
+    cloud.add_argument("--mqtt-ca", metavar="FILE", default="", help="CA of that broker; without it plain TCP is used")
+    cloud.add_argument("--mqtt-layout", choices=("openapi", "appkey"), default="openapi", help="spelling of the topics")
+    cloud.add_argument("--mqtt-period", type=float, default=20.0, metavar="S", help="seconds between two pushes")
     _fault_option(cloud, "status,status=424,endpoint=energyFlow,times=3 or hang (any endpoint, for good)")
+    amber = kinds.add_parser("amber", help="the Amber price API, limits included", allow_abbrev=False)
+    amber.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
+    amber.add_argument("--scenario", default="normal", help="normal, negative, spike, gaps, mixed, flat, estimate")
+    amber.add_argument("--network", default="Ausgrid", help="network company of the site; tells its time zone")
+    amber.add_argument("--billing", type=int, choices=(5, 30), default=5, help="minutes the meter is billed by")
+    amber.add_argument("--no-feed-in", action="store_true", help="a site without an export channel")
+    amber.add_argument("--two-sites", action="store_true", help="an account with a second site")
+    _fault_option(amber, "throttled,times=2 or limited,endpoint=prices or unauthorized (any endpoint, for good)")
+    enphase = kinds.add_parser("enphase", help="an Envoy with its Enlighten", allow_abbrev=False)
+    enphase.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
+    enphase.add_argument("--cloud-port", type=int, default=8191, metavar="N", help="port of Enlighten")
+    enphase.add_argument("--firmware", default="D8.2.4345", help="D8.2.4345, D7.0.88, D5.0.62 (no token), ...")
+    enphase.add_argument("--no-meter", action="store_true", help="an Envoy without meters")
+    enphase.add_argument("--power", type=float, default=4200.0, metavar="W", help="what the roof makes")
+    _fault_option(enphase, "slow,s=20, certificate, revoke, cloud-down or cloud-html")
 
 
 def _fault_option(parser: argparse.ArgumentParser, example: str = "silent or delay,s=0.5,for_s=60") -> None:
@@ -62,79 +80,40 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"sim {args.kind} on {args.listen}: {reason}; choose another --port") from error
+    pushes: Any = None
     try:
         for word in args.fault:
             name, params = _fault(word)
-            if args.kind == "cloud":
+            if args.kind in ("cloud", "amber"):
                 _cloud_fault(simulator, name, params)
             else:
                 simulator.fault(name, **params)
         where = getattr(simulator, "tty", "") or f"{args.listen}:{simulator.port}"
         print(f"simulated {args.kind} on {where}; Ctrl-C ends it", flush=True)
-        if args.kind == "cloud":
-            print(_cloud_settings(simulator), flush=True)
+        if args.kind in SETTINGS_OF:
+            print(SETTINGS_OF[args.kind](simulator), flush=True)
+        pushes = _pushes(args, simulator, clock) if getattr(args, "mqtt_broker", None) else None
         while not clock.wait(REPORT_S):
             continue
     finally:
+        if pushes is not None:
+            pushes.stop()
         simulator.stop()
     return EXIT_OK
 
 
-def plant_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
-    """Return the plant simulator that the options describe."""
-    from bridge.sim.plant import PlantSim
+def _pushes(args: argparse.Namespace, simulator: Any, clock: Clock) -> Any:
+    """Return the running MQTT side of a simulated cloud."""
+    from bridge.link.broker import Tls, broker_at
+    from bridge.sim.sigen_mqtt import SigenMqttSim
 
-    serial = args.rtu is not None
-    unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else 1 if serial else 247
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else PLANT_PORT
-    try:
-        return PlantSim(
-            clock, host=args.listen, port=port, serial=(args.rtu or True) if serial else False,
-            baud=settings["modbus.baud"], unit=unit, level=args.level, scenario=args.scenario, replay=args.replay,
-            min_gap_ms=args.min_gap_ms, delay_s=args.delay_s, seed=args.seed,
-            native_mode=args.native_mode, soc_pct=args.soc,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"sim plant: {error}; see sigen-bridge sim plant --help") from error
-
-
-def shelly_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
-    """Return the Shelly simulator that the options describe."""
-    from bridge.sim.shelly import ShellySim
-
-    password: Optional[str] = None
-    if args.with_password:
-        try:
-            with open(args.with_password, encoding="utf-8") as handle:
-                password = handle.readline().strip()
-        except OSError as error:
-            raise ConfigError(f"sim shelly --with-password {args.with_password}: {error.strerror}") from error
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else SHELLY_PORT
-    return ShellySim(
-        clock, host=args.listen, port=port, firmware=args.firmware, password=password,
-        components=() if args.empty else five_components(),
-    )
-
-
-def cloud_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
-    """Return the cloud simulator that the options describe."""
-    from bridge.sim.sigen_cloud import SigenCloudSim
-    from bridge.sim.sigen_cloud_bodies import SCENARIOS
-    from bridge.sim.sigen_cloud_world import App, Station
-
-    if args.scenario not in SCENARIOS:
-        raise ConfigError(f"sim cloud --scenario {args.scenario}: not one of {', '.join(SCENARIOS)}")
-    if not args.token_s > 0:
-        raise ConfigError(f"sim cloud --token-s {args.token_s:g}: must be above 0")
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else CLOUD_PORT
-    simulator = SigenCloudSim(
-        clock, host=args.listen, port=port, scenario=args.scenario, apps=(App(approval=args.approval),),
-        stations=(Station(onboarded=not args.approval),),
-    )
-    simulator.world.lifetime_s = simulator.app_world.lifetime_s = args.token_s
-    for home in simulator.app_world.homes.values():
-        home.mode_api = args.app_modes
-    return simulator
+    broker = broker_at(args.mqtt_broker, 8883 if args.mqtt_ca else 1883, Tls(args.mqtt_ca) if args.mqtt_ca else None)
+    pushes = SigenMqttSim(clock, broker, simulator.world, simulator.flow, layout=args.mqtt_layout,
+                          period_s=args.mqtt_period).start()
+    trust = f"CA={args.mqtt_ca}" if args.mqtt_ca else "TLS=no"
+    print(f"export SIGEN_BRIDGE_SIGEN_MQTT_HOST={broker.host} SIGEN_BRIDGE_SIGEN_MQTT_PORT={broker.port}"
+          f" SIGEN_BRIDGE_SIGEN_MQTT_{trust}", flush=True)
+    return pushes
 
 
 def _cloud_fault(simulator: Any, name: str, params: dict) -> None:
@@ -142,30 +121,7 @@ def _cloud_fault(simulator: Any, name: str, params: dict) -> None:
     try:
         simulator.fail(details.pop("endpoint", "*"), name, details.pop("times", 0), **details)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"sim cloud --fault {name}: {error}") from error
-
-
-def _cloud_settings(simulator: Any) -> str:
-    """Return how to point the bridge at the simulator; its credentials are no secret."""
-    world = simulator.world
-    app, account = next(iter(world.apps.values())), next(iter(world.accounts.values()))
-    station = next(iter(world.stations.values()))
-    return "\n".join((
-        f"export SIGEN_BRIDGE_CLOUD_BASE_URL={simulator.base_url} SIGEN_SYSTEM_ID={station.system_id}",
-        f"export SIGEN_APP_KEY={app.key} SIGEN_APP_SECRET={app.secret}",
-        f"or, instead of the key: export SIGEN_USER={account.username} SIGEN_PASS='{account.password}'",
-        f"for the app, with that user: export SIGEN_BRIDGE_CLOUD_APP_BASE_URL={simulator.base_url}",
-    ))
-
-
-def five_components(first_id: int = 200) -> Tuple[Any, ...]:
-    """Return the five numbers as ``shelly setup`` leaves them on a device."""
-    found: List[Any] = []
-    for row in DISPLAY:
-        meta = {"ui": {"view": row.view, "unit": row.unit, "step": row.step}, "cloud": ["measurement"]}
-        config = {"name": row.name, "min": row.lo, "max": row.hi, "default_value": 0, "persisted": False, "meta": meta}
-        found.append({"key": f"number:{first_id + row.offset}", "config": config})
-    return tuple(found)
+        raise ConfigError(f"sim --fault {name}: {error}") from error
 
 
 def _fault(word: str) -> Tuple[str, dict]:
@@ -187,8 +143,3 @@ def _number(value: str) -> Any:
         except ValueError:
             continue
     return value
-
-
-SIMULATORS: Mapping[str, Callable[[argparse.Namespace, Settings, Clock], Any]] = {
-    "plant": plant_sim, "shelly": shelly_sim, "cloud": cloud_sim,
-}

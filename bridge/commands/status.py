@@ -32,7 +32,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps(snapshot))
     else:
         _show(snapshot, _ask(f"{address}:{port}", "/healthz", settings["status.token"]))
+        if settings["amber.token"]:
+            print(_tariff(settings))
     return EXIT_OK if snapshot["valid"] else EXIT_PLANT
+
+
+def _tariff(settings: Settings) -> str:
+    try:
+        from bridge.tariff_report import status_line
+    except ModuleNotFoundError:
+        return "tariff   needs the package sigen-bridge-cloud"
+    return status_line(settings)
 
 
 def _ask(address: str, path: str, token: str) -> Dict[str, Any]:

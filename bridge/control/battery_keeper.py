@@ -16,8 +16,8 @@ from bridge.control import lease as leases
 from bridge.control.battery import CHARGE, Command, checked
 from bridge.control.battery_guard import Guard, bounds, read_holding, read_standing
 from bridge.control.battery_limits import Rules, Throttle
-from bridge.control.battery_plant import CHARGE_CAP, NAMES, REMOTE, REMOTE_EMS, VPP, Standing, Target
-from bridge.control.battery_report import left, mode_lost, report
+from bridge.control.battery_plant import CHARGE_CAP, REMOTE, REMOTE_EMS, Standing, Target
+from bridge.control.battery_report import left, mode_lost, report, stranger
 from bridge.control.lease import HELD, Lease
 from bridge.control.lease_book import LeaseBook
 from bridge.errors import BridgeError, DeviceException, LinkError, PeerError, Refused
@@ -41,6 +41,7 @@ class Keeper:
         self._throttle: Optional[Throttle] = None
         self._effect, self._effect_by, self._verified, self._retry_at, self._retry_s = "", 0.0, 0.0, 0.0, 1.0
         self._error, self._lost_since = "", float("inf")
+        self.on_mode_lost: Callable[[int], None] = lambda native: None  # the app may be able to set it again
 
     def begin(self, link: WritingLink, unit: int, command: Command, who: str) -> Dict[str, Any]:
         """Bring the plant into the state asked for, for a time; returns ``report``.
@@ -115,7 +116,7 @@ class Keeper:
         if not self.rules.enabled or self.rules.hindrance:
             return
         try:
-            self.book.look()
+            self.book.glance()
             if self.book.lease is None:
                 return
             if link is None:
@@ -200,15 +201,10 @@ class Keeper:
         """Step back for good when somebody else commands the plant: nothing more is written, and it is said."""
         lease = self.book.lease
         assert lease is not None
-        if standing.native_mode == VPP:
-            why = "a virtual power plant (VPP) took the plant over"
-        elif changed:
-            why = f"{', '.join(f'{NAMES[at]} ({at})' for at in changed)} was changed by somebody else"
-        else:
-            return False
-        self.book.finish("yielded", why, left(lease, standing.holding))
-        self._throttle = None
-        return True
+        why = stranger(standing, changed)
+        if why:
+            self.book.finish("yielded", why, left(lease, standing.holding))
+        return bool(why)
 
     def _try_restore(self, link: WritingLink, unit: int) -> None:
         lease, mono = self.book.lease, self._clock.monotonic()
@@ -229,7 +225,10 @@ class Keeper:
             return
         self._faults.good()
         self._error, self._throttle = "", None
-        self.book.finish("released", lease.reason, [*by_hand, *mode_lost(lease, link, unit)])
+        lost = mode_lost(lease, link, unit)
+        self.book.finish("released", lease.reason, [*by_hand, *lost])
+        if lost:
+            self.on_mode_lost(lease.native_mode)
 
     def stop(self, link: Optional[WritingLink], unit: int, pause: Callable[[float], Any]) -> None:
         """Give the plant back before the process ends; what is not done then the watchdog or the next start does."""
@@ -246,5 +245,5 @@ class Keeper:
 
     def report(self) -> Dict[str, Any]:
         """Return how things stand; ``state`` is none, entering, held, releasing, elsewhere or left."""
-        now = self._clock.monotonic()
-        return {**report(self.book, now, self._goal, self._effect, self._error), "enabled": self.rules.enabled}
+        found = report(self.book, self._clock.monotonic(), self._goal, self._effect, self._error)
+        return {**found, "enabled": self.rules.enabled}

@@ -5,15 +5,17 @@ Never decides anything; says of a lease that another process holds, or nobody, w
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from bridge.control.battery import said
 from bridge.control.battery_guard import read_standing
-from bridge.control.battery_plant import NAMES, NATIVE_WORDS, REMOTE_EMS, Target, shown
+from bridge.control.battery_plant import NAMES, NATIVE_WORDS, REMOTE_EMS, VPP, Standing, Target, shown
 from bridge.control.lease import Lease
 from bridge.control.lease_book import LeaseBook
 from bridge.errors import DeviceException, LinkError
 from bridge.link.modbus import ModbusLink
+
+FOLLOW_PRICES = (1, 2)  # 30003: Sigen AI, time of use
 
 
 def report(book: LeaseBook, mono: float, goal: Optional[Target], effect: str, error: str) -> Dict[str, Any]:
@@ -25,15 +27,32 @@ def report(book: LeaseBook, mono: float, goal: Optional[Target], effect: str, er
             text = "the lease file cannot be read" if book.unreadable else "no battery command"
             return {"state": "none", "text": text, "last": book.last()}
         state = "elsewhere" if book.holder() is not None else "left"
-    notes = goal.notes if goal is not None else ()
+    notes = [*(goal.notes if goal is not None else ()), *suspends(lease, book.tariff_pushed())]
     return {
         "state": state or lease.state, "action": lease.command.action, "power_w": lease.command.power_w,
         "text": said(lease.command), "who": lease.who, "ends_at": round(lease.ends_at),
         "ends_in_s": None if lease.overdue_s(mono, book.boot) is None else max(0, round(lease.ends_mono - mono)),
         "effect": effect or None, "native_mode": lease.native_mode, "reason": lease.reason or None,
-        "error": error or None, "notes": list(notes), "holder": book.holder(),
+        "error": error or None, "notes": notes, "holder": book.holder(),
         "expected": {str(address): raw for address, raw in lease.expected.items()}, "last": book.last(),
     }
+
+
+def suspends(lease: Lease, tariff_pushed: bool) -> List[str]:
+    """Say what a command suspends: a local one keeps Sigen AI and time of use from following the tariff."""
+    if lease.native_mode not in FOLLOW_PRICES and not tariff_pushed:
+        return []
+    what = "the tariff that was pushed" if tariff_pushed else "the tariff"
+    return [f"while this lasts Sigen AI and time of use are suspended: the plant does not follow {what}"]
+
+
+def stranger(standing: Standing, changed: Sequence[int]) -> str:
+    """Return what shows that somebody else commands the plant, or ''."""
+    if standing.native_mode == VPP:
+        return "a virtual power plant (VPP) took the plant over"
+    if changed:
+        return f"{', '.join(f'{NAMES[at]} ({at})' for at in changed)} was changed by somebody else"
+    return ""
 
 
 def left(lease: Lease, holding: Mapping[int, int]) -> List[str]:

@@ -115,6 +115,11 @@ RULES: Mapping[str, Rule] = {
                                          " the meter"),
     "impossible":          Rule(PROBLEM, "compare sigen-bridge dump with mySigen, and report the register with the"
                                          " firmware version"),
+    "phase_sign":          Rule(PROBLEM, "have the electrician turn the clamp of that phase round"),
+    "phase_sum":           Rule(PROBLEM, "have the electrician check that each phase has its clamp, and compare"
+                                         " sigen-bridge dump --phases"),
+    "phase_load":          Rule(PROBLEM, "have the electrician check which clamp is on which phase: sequence or"
+                                         " direction is wrong"),
     "frozen":              Rule(PROBLEM, "switch the inverter off and on: it repeats old values"),
     "plant_clock":         Rule(NOTE, "set time and time zone of the plant in mySigen"),
     "plant_clock_unset":   Rule(NOTE, "connect the plant to the internet once, so that it gets the time"),
@@ -177,6 +182,27 @@ RULES: Mapping[str, Rule] = {
     "shelly_no_group":     Rule(PROBLEM, "let sigen-bridge shelly setup make the group: only its members show on the"
                                          " Shelly's page"),
     "shelly_other_writer": Rule(PROBLEM, "find and stop what else writes {keys} (source {source})"),
+    # MQTT: section is mqtt (the own broker) or sigen_mqtt
+    "mqtt_ok":             Rule(OK, ""),
+    "mqtt_unreachable":    Rule(PROBLEM, "check that the broker runs, {section}.host and {section}.port, and the"
+                                         " firewall between"),
+    "mqtt_port":           Rule(PROBLEM, "correct {section}.port: 1883 is usual for plain MQTT, 8883 with TLS"),
+    "mqtt_ca":             Rule(PROBLEM, "set {section}.ca to the file of the CA that signed the broker's certificate"),
+    "mqtt_hostname":       Rule(PROBLEM, "set {section}.host to the name that stands in the broker's certificate"),
+    "mqtt_expired":        Rule(PROBLEM, "set this machine's clock; if it is right, the broker needs a new"
+                                         " certificate"),
+    "mqtt_certificate":    Rule(PROBLEM, "set {section}.cert and {section}.key to the pair that belongs to this"
+                                         " broker"),
+    "mqtt_settings":       Rule(PROBLEM, "correct that setting of [{section}]"),
+    "mqtt_login":          Rule(PROBLEM, "correct mqtt.username and mqtt.password"),
+    "mqtt_sink_failing":   Rule(PROBLEM, "allow this login to write below its base topic; mqtt publish tells what the"
+                                         " broker says"),
+    "sigen_mqtt_login":    Rule(PROBLEM, "check the application's MQTT access in the developer portal: no login with"
+                                         " this AppKey is taken"),
+    "mqtt_topics":         Rule(PROBLEM, "check cloud.app_key and cloud.system_id against the topics that the"
+                                         " developer portal lists"),
+    "mqtt_silent":         Rule(PROBLEM, "download this application's certificates anew, switch its data subscription"
+                                         " on, and onboard the station"),
     # the cloud
     "cloud_ok":            Rule(OK, ""),
     "cloud_not_set":       Rule(NOTE, "set cloud.app_key and cloud.app_secret if the cloud shall step in when Modbus"
@@ -187,4 +213,22 @@ RULES: Mapping[str, Rule] = {
     "cloud_limited":       Rule(NOTE, "ask again in {wait}: the cloud allows one call in 5 minutes"),
     "cloud_refused":       Rule(PROBLEM, "read what the cloud said and check the account in the developer portal"),
     "cloud_station":       Rule(PROBLEM, "set cloud.system_id to one of: {systems}"),
+    # the Envoy
+    "enphase_ok":          Rule(OK, ""),
+    "enphase_incomplete":  Rule(PROBLEM, "set the account that owns the Envoy (enphase.username, password, serial) or"
+                                         " enphase.jwt"),
+    "enphase_unreachable": Rule(PROBLEM, "check that the Envoy has power and network, and that enphase.local_url is"
+                                         " still its address"),
+    "enphase_foreign":     Rule(PROBLEM, "look the Envoy's address up in the router and set enphase.local_url: no Envoy"
+                                         " answers there"),
+    "enphase_certificate": Rule(PROBLEM, "run: sigen-bridge enphase setup --accept-certificate, if the Envoy was"
+                                         " updated or exchanged"),
+    "enphase_serial":      Rule(PROBLEM, "set enphase.serial = {serial}: a token for another Envoy is refused"),
+    "enphase_no_token":    Rule(NOTE, "run: sigen-bridge enphase setup, or doctor --cloud to see why no token comes"),
+    "enphase_login":       Rule(PROBLEM, "correct enphase.username and enphase.password, or paste a token into"
+                                         " enphase.jwt"),
+    "enphase_cloud":       Rule(PROBLEM, "wait until Enlighten answers again; a token in enphase.jwt does without it"),
+    "enphase_token":       Rule(PROBLEM, "run: sigen-bridge enphase token --renew (or paste a new one); after a"
+                                         " firmware update this is usual"),
+    "enphase_ending":      Rule(NOTE, "paste a new token into enphase.jwt before then"),
 }

@@ -90,7 +90,8 @@ def bridge_findings(seen: BridgeSeen) -> List[Finding]:
         found.append(finding("bridge_unhealthy", f"bridge: runs, but shows no valid values ({reason})"))
     for sink in seen.health.get("sinks") or ():
         if not sink.get("ok") and sink.get("error"):
-            found.append(finding("bridge_sink_failing", f"bridge: sink {sink.get('name')} fails ({sink['error']})"))
+            code = "mqtt_sink_failing" if sink.get("name") == "mqtt" else "bridge_sink_failing"
+            found.append(finding(code, f"bridge: sink {sink.get('name')} fails ({sink['error']})"))
     if not found:
         found.append(finding("bridge_ok", f"bridge: runs, version {seen.health.get('version')}"))
     return found

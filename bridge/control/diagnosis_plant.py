@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 
 from bridge.control.diagnosis import Finding, finding
+from bridge.control.phases import PhaseFinding
 
 SIGENERGY_MACS = ("0C:47:A9:9", "BC:31:98:D")
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, BUSY, NO_PATH, NO_TARGET = 1, 2, 6, 10, 11
@@ -71,6 +72,7 @@ class DataSeen(NamedTuple):
     idle_closed: bool = False
     sign_set: bool = False
     clock_synced: bool = True
+    phases: Tuple[PhaseFinding, ...] = ()
 
 
 def link_findings(seen: LinkSeen) -> List[Finding]:
@@ -152,6 +154,7 @@ def neighbour_findings(neighbours: Mapping[str, str]) -> List[Finding]:
 def data_findings(seen: DataSeen) -> List[Finding]:
     """Return what is wrong or worth knowing about the values, worst first."""
     found = [*_judgement(seen), *_states(seen), *_clock(seen)]
+    found += _phases(seen)
     if seen.failed >= FLAKY_FAILURES:
         found.append(finding("plant_flaky", f"plant: {seen.failed} of {seen.asked} questions were not answered"))
     if seen.idle_closed:
@@ -162,6 +165,15 @@ def data_findings(seen: DataSeen) -> List[Finding]:
         what = f"plant: protocol {seen.protocol or 'unknown'}, but {', '.join(seen.missing)} cannot be read"
         found.append(finding("registers_missing", what))
     return found
+
+
+def _phases(seen: DataSeen) -> List[Finding]:
+    """Return what is wrong with single phases; without a meter that can be believed they mean nothing."""
+    alarm = seen.values.get("plant_alarm") or 0
+    doubtful = any(look.inverted or look.kind == "impossible value" for look in seen.looks)
+    if doubtful or seen.values.get("grid_sensor") == 0 or alarm & METER_BITS:
+        return []
+    return [finding(each.code, f"plant: {each.what}") for each in seen.phases]
 
 
 def level(protocol: str) -> Tuple[int, ...]:

@@ -11,13 +11,13 @@ from bridge.control.installed import (
     CONFIG,
     CONFIG_DIR,
     LINK,
+    OPTIONAL,
     PLACES,
     SERVICE,
     STATE_DIR,
     STEPS,
     STEPS_DIR,
     SYSUSERS,
-    TIMER,
     USER,
     WATCH_TIMER,
     Record,
@@ -160,11 +160,10 @@ def plan_uninstall(machine: Machine, record: Record, remembered: Sequence[str], 
     notes: List[str] = []
     if record.enabled:
         now = [] if machine.root else ["--now"]
-        # The timer is the owner's to enable; one that is not enabled is no reason to stop here.
-        changes.append(_systemctl(machine, "stop the tariff timer", "disable", *now, TIMER, may_fail=True))
+        # What is not enabled is no reason to stop here.
+        changes += [_systemctl(machine, f"stop {unit}", "disable", *now, unit, may_fail=True) for unit in OPTIONAL]
         changes.append(_systemctl(machine, "stop the service", "disable", *now, SERVICE))
-        changes.append(_systemctl(machine, "stop the watch over battery commands", "disable", *now, WATCH_TIMER,
-                                  may_fail=True))
+        changes.append(_systemctl(machine, f"stop {WATCH_TIMER}", "disable", *now, WATCH_TIMER, may_fail=True))
     changed = [path for path, ours in record.files.items() if machine.files.get(path, ours) != ours]
     kept = [] if purge else changed
     notes += [f"{path} was changed since and stays; --purge removes it too" for path in kept]

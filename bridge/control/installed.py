@@ -17,7 +17,9 @@ STATE_DIR = "/var/lib/sigen-bridge"
 RECORD = "installed.json"
 UNIT_DIR = "/etc/systemd/system"
 SERVICE, TIMER = "sigen-bridge.service", "sigen-bridge-tariff.timer"
-WATCH_TIMER = "sigen-bridge-watch.timer"
+ENPHASE, LOADS, WATCH_TIMER = "sigen-bridge-enphase.service", "sigen-bridge-loads.service", "sigen-bridge-watch.timer"
+# The owner's to enable, or started by the service: stopped one by one, the watch over the battery last.
+OPTIONAL = (TIMER, ENPHASE, LOADS)
 STEPS = "restart-steps.conf"
 STEPS_DIR = f"{UNIT_DIR}/{SERVICE}.d"
 LINK = "/usr/local/bin/sigen-bridge"
@@ -30,6 +32,7 @@ PLACES: Mapping[str, str] = {
     TIMER:                          f"{UNIT_DIR}/{TIMER}",
     "sigen-bridge-watch.service":   f"{UNIT_DIR}/sigen-bridge-watch.service",
     WATCH_TIMER:                    f"{UNIT_DIR}/{WATCH_TIMER}",
+    ENPHASE:                        f"{UNIT_DIR}/{ENPHASE}",
     STEPS:                          f"{STEPS_DIR}/{STEPS}",
 }
 SYSUSERS = PLACES["sysusers.d/sigen-bridge.conf"]

@@ -17,6 +17,8 @@ from bridge.control.lease import HELD, RELEASING, Lease
 from bridge.errors import Refused
 from bridge.state import Lock, StateDir, boot_id
 
+TARIFF_FILE = "tariff.json"
+LOOK_S = 3.0  # within the 5 s of the guarantee
 OVERDUE_S = 10.0  # a holder that hangs this long after the end of its lease is not waited for
 
 log = logging.getLogger("battery")
@@ -29,6 +31,7 @@ class LeaseBook:
         self._state, self._clock, self.journal = state, clock, journal
         self._boot = boot_id()
         self._lock: Optional[Lock] = None
+        self._looked = float("-inf")
         self.lease: Optional[Lease] = None
         self.unreadable = False
         self.failed = False  # the command did not do what it was given for
@@ -38,10 +41,21 @@ class LeaseBook:
         """What names this boot of the machine."""
         return self._boot
 
+    def tariff_pushed(self) -> bool:
+        """Say whether a tariff was pushed to the plant's cloud from this machine (the tariff job's journal)."""
+        content = self._state.load(TARIFF_FILE)
+        return isinstance(content, dict) and bool(content.get("last"))
+
+    def glance(self) -> None:
+        """Do ``look`` now and then: the usual case, nothing there, shall not cost the loop a look a second."""
+        if self._clock.monotonic() - self._looked >= LOOK_S:
+            self.look()
+
     def look(self) -> None:
         """Take over a lease on disk whose holder is gone, or hangs long after its end; it will be given back."""
         if self.lease is not None or self._lock is not None:
             return
+        self._looked = self._clock.monotonic()
         found = leases.load(self._state)
         if found is None:
             self.unreadable = self._state.load(leases.FILE) is not None
@@ -120,6 +134,15 @@ class LeaseBook:
         level = logging.WARNING if by_hand or how == "yielded" else logging.INFO
         left = f" by_hand=\"{'; '.join(by_hand)}\"" if by_hand else ""
         log.log(level, "lease=%s reason=\"%s\"%s", how, why, left)
+
+    def mode_set(self, text: str, done: bool) -> None:
+        """Note what became of the mode that Modbus cannot bring back; once done it is no task for the owner."""
+        self.journal.event("bridge", "mode", text)
+        last = self.last()
+        if last is not None and done:
+            last["by_hand"] = [one for one in last.get("by_hand", ()) if not one.startswith("the mode was ")]
+            last["mode"] = text
+            self._state.save(leases.LAST_FILE, last, durable=True)
 
     def last(self) -> Optional[Dict[str, Any]]:
         """Return how the last lease ended, or None."""

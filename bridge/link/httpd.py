@@ -1,58 +1,33 @@
-"""A small HTTP server: status page, snapshot, health; and what asks for a write, for who shows the token.
+"""A small HTTP server: snapshot, health, page; and what asks for a write, for who shows the token.
 
 Never serves a caller that came under a foreign host name (DNS rebinding), and never takes a write from a
-browser's page of another origin or without the token, not even on the loopback address.
-Slow or many clients cannot disturb the loop: every connection has its own thread, a time-out and a place
-in a fixed number of places.
+browser's page or without the token, not even on the loopback address.
+Slow or many clients cannot disturb the loop: one thread holds all who have not asked yet, a few answer who
+has, and every wait of both ends by itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
-import json
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
+from bridge.clock import Clock
 from bridge.errors import ConfigError
+from bridge.link.http_gate import LOOPBACK, Gate
+from bridge.link.http_lobby import Lobby, Visitor
+from bridge.link.http_talk import CLOSE, KEEP, Desk, Talk
+from bridge.link.http_words import Answer, Request, Route, json_answer
 
-CLIENT_TIMEOUT_S = 5.0  # a request line that takes longer is not a browser's
-POLL_S = 60.0  # how long the serving thread sleeps when nobody comes; waking up costs the small process
-WAKES, WAKE_S = 20, 0.05
-PLACES = 24  # connections at once
-WILDCARDS = ("", "0.0.0.0", "::")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+__all__ = ("Answer", "HttpServer", "Request", "Route", "json_answer")
 
-
-MAX_BODY = 64 * 1024  # a write is a command in JSON, not an upload
-
-
-class Request(NamedTuple):
-    """What a route is asked; header names in lower case, the last value of a query name counts."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-
-class Answer(NamedTuple):
-    """What a route returns."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-
-def json_answer(content: Any, status: int = 200) -> Answer:
-    """Return content as JSON."""
-    return Answer(status, "application/json", json.dumps(content).encode())
-
-
-Route = Callable[[Request], Answer]
+QUEUE = 64  # connections that the kernel keeps until we come round to them
+WORKERS = 8  # requests answered at once; more wait for their turn
+WAITING = 64  # whole requests that wait for a worker; who comes then is told to come back
+REST_S = 5.0  # a worker without work ends after this
+SEND_BUFFER = 64 * 1024  # the longest answer fits, so that a worker need not wait for a slow reader
+PAUSE_S = 0.2  # when there is no file descriptor for another connection
 
 
 class HttpServer:
@@ -62,168 +37,190 @@ class HttpServer:
     """
 
     def __init__(
-        self, listen: str, routes: Mapping[str, Route], token: str = "", writers: Optional[Mapping[str, Route]] = None
+        self, listen: str, routes: Mapping[str, Route], token: str = "",
+        writers: Optional[Mapping[str, Route]] = None, clock: Optional[Clock] = None,
     ) -> None:
-        self._host, _, port = listen.rpartition(":")
-        self._host = self._host.strip("[]")
-        self._port = int(port)
+        host, _, port = listen.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
         self._routes, self._token, self._writers = dict(routes), token, dict(writers or {})
-        self._server: Optional[ThreadingHTTPServer] = None
+        self._clock = clock or Clock()
+        self._listener: Optional[socket.socket] = None
+        self._front: Any = None
 
     @property
     def address(self) -> Tuple[str, int]:
         """The host and port that are really bound; valid after ``start``."""
-        assert self._server is not None
-        return self._host, self._server.server_address[1]
+        assert self._listener is not None
+        return self._host, self._port
 
     def start(self) -> None:
         """Bind and serve in the background; raises ConfigError when the address cannot be had."""
-        handler = _handler(self._routes, self._writers, self._token, self._allowed_hosts())
         try:
-            self._server = _Server((self._host, self._port), handler)
+            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+            both = self._host == "::" and socket.has_dualstack_ipv6()
+            self._listener = socket.create_server(
+                (self._host, self._port), family=family, backlog=QUEUE, dualstack_ipv6=both)
         except OSError as error:
             raise ConfigError(
                 f"status.listen: cannot serve on {self._host}:{self._port} ({error.strerror});"
                 " another program has it, choose another port or set status.listen = off"
             ) from error
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": POLL_S}, daemon=True)
-        thread.name = "http"
-        thread.start()
-
-    def _allowed_hosts(self) -> Tuple[str, ...]:
-        return LOOPBACK if self._host in LOOPBACK else ()
+        self._port = self._listener.getsockname()[1]
+        gate = Gate(self._host in LOOPBACK, self._port, self._token)
+        desk = Desk(self._routes, self._writers, gate, self._clock.monotonic)
+        self._front = _Front(self._listener, desk, self._clock)
+        threading.Thread(target=self._front.run, name="http", daemon=True).start()
 
     def close(self) -> None:
-        """Stop accepting; connections in progress end by their own time-out."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        host = "127.0.0.1" if self._host in WILDCARDS else self._host
-        ending = threading.Thread(target=server.shutdown, daemon=True)
-        ending.start()
-        for _ in range(WAKES):  # the serving thread sleeps in poll: a connection is what wakes it
+        """Stop accepting and hang up on who waits; an answer in progress ends by its own time limit."""
+        if self._front is not None:
+            self._front.close()
+            self._front = None
+
+
+class _Front:
+    """The thread that accepts, hears who has not asked yet, and gives work to the workers."""
+
+    def __init__(self, listener: socket.socket, desk: Desk, clock: Clock) -> None:
+        self._listener, self._clock = listener, clock
+        self._lobby = Lobby()
+        self._bell, self._rope = socket.socketpair()  # writing to the rope wakes the thread
+        self._back: List[Visitor] = []  # served, and to wait here for their next request
+        self._workers = _Workers(desk, self._comes_back)
+        self._closing = False
+        self._ended = threading.Event()
+        listener.setblocking(False)
+        self._bell.setblocking(False)
+        self._rope.setblocking(False)
+
+    def run(self) -> None:
+        """Serve until closed."""
+        self._lobby.watch(self._listener.fileno())
+        self._lobby.watch(self._bell.fileno())
+        while not self._closing:
+            heard = self._lobby.wait(self._clock.monotonic())
+            now = self._clock.monotonic()
+            for number in heard:
+                if number == self._listener.fileno():
+                    self._accept(now)
+                elif number == self._bell.fileno():
+                    self._take_back(now)
+                else:
+                    self._hand_over(self._lobby.hear(number, now))
+            self._lobby.end_late(now)
+        self._listener.close()
+        self._lobby.close()
+        self._workers.close()
+        self._bell.close()
+        self._ended.set()
+
+    def close(self) -> None:
+        """End the thread and wait for that."""
+        self._closing = True
+        self._ring()
+        self._ended.wait(REST_S)
+        self._rope.close()
+
+    def _accept(self, now: float) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # no descriptor is free, or the caller is gone already
+                if not self._lobby.make_room():
+                    self._clock.wait(PAUSE_S)
+                return
+            connection.setblocking(False)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            self._lobby.enter(Visitor(connection), now)
+
+    def _take_back(self, now: float) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._bell.recv(64)
+        while self._back:
+            visitor = self._back.pop(0)
             with contextlib.suppress(OSError):
-                socket.create_connection((host, server.server_address[1]), WAKE_S).close()
-            ending.join(WAKE_S)
-            if not ending.is_alive():
-                break
-        server.server_close()
+                visitor.connection.setblocking(False)
+            self._lobby.enter(visitor, now)
+
+    def _hand_over(self, visitor: Optional[Visitor]) -> None:
+        if visitor is not None and not self._workers.give(visitor):
+            visitor.say("503 Service Unavailable")
+
+    def _comes_back(self, visitor: Visitor) -> None:
+        self._back.append(visitor)
+        self._ring()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):
+            self._rope.send(b"!")
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 16
+class _Workers:
+    """A few threads that come when there is work and go when there is none."""
 
-    def __init__(self, address: Tuple[str, int], handler: type) -> None:
-        self._places = threading.BoundedSemaphore(PLACES)
-        super().__init__(address, handler)
+    def __init__(self, desk: Desk, comes_back: Any) -> None:
+        from queue import SimpleQueue
 
-    def process_request(self, request: object, client_address: object) -> None:
-        if not self._places.acquire(blocking=False):
-            self.shutdown_request(request)  # type: ignore[arg-type]
-            return
-        super().process_request(request, client_address)  # type: ignore[arg-type]
+        self._desk, self._comes_back = desk, comes_back
+        self._jobs: Any = SimpleQueue()
+        self._mutex = threading.Lock()
+        self._open = self._threads = 0  # requests waiting or in work; threads
 
-    def process_request_thread(self, request: object, client_address: object) -> None:
+    def give(self, visitor: Visitor) -> bool:
+        """Have a whole request answered; False when too many wait already."""
+        with self._mutex:
+            if self._open >= WAITING + WORKERS:
+                return False
+            self._open += 1
+            more = self._open > self._threads and self._threads < WORKERS
+            self._threads += more
+        self._jobs.put(visitor)
+        if more:
+            threading.Thread(target=self._work, name="http-worker", daemon=True).start()
+        return True
+
+    def close(self) -> None:
+        """Send all workers home."""
+        for _ in range(WORKERS):
+            self._jobs.put(None)
+
+    def _work(self) -> None:
+        from queue import Empty
+
+        while True:
+            try:
+                visitor = self._jobs.get(timeout=REST_S)
+            except Empty:
+                with self._mutex:
+                    if self._open >= self._threads:
+                        continue  # there is a job on its way
+                    self._threads -= 1
+                return
+            if visitor is None:
+                return
+            whole = False
+            try:
+                self._answer(visitor)
+                whole = True
+            finally:
+                with self._mutex:
+                    self._open -= 1
+                    self._threads -= not whole
+
+    def _answer(self, visitor: Visitor) -> None:
+        """Answer what the visitor has asked so far; then it waits again, or its connection ends."""
+        fate = KEEP
         try:
-            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
-        finally:
-            self._places.release()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that went away is no event here."""
-
-
-def _handler(routes: Dict[str, Route], writers: Dict[str, Route], token: str, hosts: Tuple[str, ...]) -> type:
-    class Handler(BaseHTTPRequestHandler):
-        """One connection; HTTP/1.1 with keep-alive."""
-
-        protocol_version = "HTTP/1.1"
-        server_version, sys_version = "sigen-bridge", ""
-        timeout = CLIENT_TIMEOUT_S
-
-        def do_GET(self) -> None:
-            self._reply(self._answer())
-
-        do_HEAD = do_GET
-
-        def do_POST(self) -> None:
-            self._reply(self._written())
-
-        def _answer(self) -> Answer:
-            if hosts and _host_name(self.headers.get("Host", "")) not in hosts:
-                return _text(403, "this address is served under its own name only")
-            path = self.path.partition("?")[0]
-            route = routes.get(path)
-            if route is None:
-                return _text(404, "no such page")
-            if token and path != "/healthz" and not hosts and not self._token_shown():
-                return _text(401, "a token is needed: Authorization: Bearer ...")
-            return route(self._request(b""))
-
-        def _written(self) -> Answer:
-            body, refusal = self._body()
-            if refusal is not None:
-                self.close_connection = True  # the body was not read
-                return refusal
-            if hosts and _host_name(self.headers.get("Host", "")) not in hosts:
-                return _text(403, "this address is served under its own name only")
-            route = writers.get(self.path.partition("?")[0])
-            if route is None:
-                return _text(404, "no such page, or it cannot be written to")
-            if self.headers.get("Origin"):
-                return _text(403, "a page of a browser may not write here")
-            if not token:
-                return _text(403, "writing needs a token: set status.token")
-            if not self._token_shown():
-                return _text(401, "a token is needed: Authorization: Bearer ...")
-            return route(self._request(body))
-
-        def _body(self) -> Tuple[bytes, Optional[Answer]]:
-            length = self.headers.get("Content-Length", "")
-            if not length.isdigit():
-                return b"", _text(411, "a write needs its length")
-            if int(length) > MAX_BODY:
-                return b"", _text(413, f"at most {MAX_BODY} bytes")
-            return self.rfile.read(int(length)), None
-
-        def _request(self, body: bytes) -> Request:
-            path, _, query = self.path.partition("?")
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            return Request(self.command, path, _pairs(query) if query else {}, headers, body)
-
-        def _token_shown(self) -> bool:
-            shown = self.headers.get("Authorization", "")
-            return hmac.compare_digest(shown.encode(), f"Bearer {token}".encode())
-
-        def _reply(self, answer: Answer) -> None:
-            self.send_response_only(answer.status)
-            self.send_header("Content-Type", answer.content_type)
-            self.send_header("Content-Length", str(len(answer.body)))
-            self.send_header("Cache-Control", "no-store")
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer.body)
-
-        def log_message(self, *args: object) -> None:
-            """Say nothing: the log is for state changes."""
-
-    return Handler
-
-
-def _pairs(query: str) -> Dict[str, str]:
-    from urllib.parse import parse_qsl  # few callers have a query
-
-    return dict(parse_qsl(query, keep_blank_values=True))
-
-
-def _host_name(header: str) -> str:
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0].lower()
-
-
-def _text(status: int, message: str) -> Answer:
-    return Answer(status, "text/plain; charset=utf-8", message.encode() + b"\n")
+            while fate == KEEP:
+                head = visitor.head()
+                if head is None:
+                    visitor.served = True
+                    self._comes_back(visitor)
+                    return
+                fate = Talk(visitor, head, self._desk).hold()
+        except OSError:
+            fate = CLOSE  # gone, or reads nothing
+        if fate == CLOSE:
+            visitor.close()

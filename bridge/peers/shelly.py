@@ -56,7 +56,7 @@ class ShellyClient:
 
     def __init__(
         self, host: str, clock: Clock, password: Optional[str] = None, transport: str = "auto", mac: str = "",
-        timeout_s: float = CALL_TIMEOUT_S,
+        timeout_s: float = CALL_TIMEOUT_S, needed: Sequence[str] = NEEDED_METHODS,
     ) -> None:
         if transport not in TRANSPORTS:
             raise ConfigError(f"shelly.transport: {transport!r} is not one of {', '.join(TRANSPORTS)}")
@@ -79,7 +79,7 @@ class ShellyClient:
         self._log = logging.getLogger("shelly")
         self._channel: Optional[Channel] = None
         self._last_road = ""
-        self._able = False
+        self._needed, self._able = needed, not needed
         self._drops: List[float] = []
         self._ws_again_at = 0.0
         self._ws_pause_s = WS_AGAIN_S
@@ -239,7 +239,7 @@ class ShellyClient:
         listed = channel.call("Shelly.ListMethods", {})
         methods = listed.get("methods") if isinstance(listed, dict) else None
         known = {str(method).lower() for method in methods} if isinstance(methods, list) else set()
-        missing = [method for method in NEEDED_METHODS if method.lower() not in known]
+        missing = [method for method in self._needed if method.lower() not in known]
         if missing:
             raise ShellyError(
                 f"{self.peer}: {device.model} (firmware {device.version}) has no {' and no '.join(missing)};"

@@ -82,6 +82,10 @@ class OpenApi:
         """Return a valid access token, for the MQTT login and the battery commands; never print it."""
         return self._session.token()
 
+    def renewed_token(self, rejected: str) -> str:
+        """Return another access token than ``rejected``, which a peer did not take."""
+        return self._session.renew(rejected)
+
     def systems(self) -> List[System]:
         """Return the stations this account may see; the vendor allows one call in 300 s."""
         rows = self._rows(Call("system", "GET", "/openapi/system"))

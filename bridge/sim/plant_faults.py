@@ -68,6 +68,8 @@ FAULTS = (
     FaultKind("clock_zero", "values", (), "the plant's clock is not set"),
     FaultKind("no_meter", "values", (), "gateway and meter are not connected"),
     FaultKind("inverted_grid", "values", (), "the grid's sign is inverted"),
+    FaultKind("phase_turned", "values", (("phase", 1),), "the clamp of one grid phase is the wrong way round"),
+    FaultKind("phase_shift", "values", (("w", 5000),), "grid phase A shows w more and phase B w less than is there"),
     FaultKind("ack_ignored", "any", (*ON_WRITE, ("keep", "new")), "writes are acknowledged and change nothing"),
     FaultKind("write_exception", "any", (*ON_WRITE, ("code", 4)), "an exception to writes"),
     FaultKind("exception2_state", "any", ON_WRITE, "caps are refused for reasons of state"),

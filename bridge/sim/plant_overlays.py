@@ -24,6 +24,12 @@ def overlay(met: Mapping[str, Params], image: Image, vendor: Vendor) -> Words:
         words += [(30282, struct.pack(">i", house_w)), (30284, struct.pack(">i", house_w))]
     if "inverted_grid" in met:
         words += [(at, struct.pack(">i", -_s32(image, at))) for at in (30005, 30052, 30054, 30056)]
+    if "phase_turned" in met:
+        at = 30052 + 2 * int(met["phase_turned"]["phase"])
+        words.append((at, struct.pack(">i", -_s32(image, at))))
+    if "phase_shift" in met:
+        shift_w = int(met["phase_shift"]["w"])
+        words += [(30052, struct.pack(">ii", _s32(image, 30052) + shift_w, _s32(image, 30054) - shift_w))]
     if "imbalance" in met:
         words.append((30284, struct.pack(">i", _s32(image, 30284) + int(met["imbalance"]["w"]))))
     if "soc_jump" in met:

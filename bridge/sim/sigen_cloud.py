@@ -59,10 +59,10 @@ class SigenCloudSim:
         self.values, self.scenario, self.firewall = values, scenario, firewall
         self.flow_override: Optional[Mapping[str, Any]] = None
         self.world = World(apps, accounts, (Station(),) if stations is None else stations)
-        self.service = Service(self.world, self._flow)
+        self.service = Service(self.world, self.flow)
         self.service.double = frozenset(double)
         self.app_world = AppWorld(self.world)
-        self.app = AppService(self.app_world, self._flow, self.service.disabled)
+        self.app = AppService(self.app_world, self.flow, self.service.disabled)
         self.faults = FaultPlan()
         self.log: Deque[Entry] = deque(maxlen=LOG_MAX)
         self._turn = threading.Lock()
@@ -138,7 +138,8 @@ class SigenCloudSim:
         """Let an endpoint not exist (404) or not take its method (405), as one of two spellings may not."""
         self.service.disabled[endpoint] = status
 
-    def _flow(self) -> Mapping[str, Any]:
+    def flow(self) -> Mapping[str, Any]:
+        """Return the energyFlow body of this moment (kW; gridPower + = export)."""
         if self.flow_override is not None:
             return self.flow_override
         return flow_of(self.values()) if self.values is not None else SCENARIOS[self.scenario]

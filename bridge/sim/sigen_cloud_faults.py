@@ -54,14 +54,15 @@ class Outcome(NamedTuple):
 class FaultPlan:
     """Faults waiting for calls, by endpoint ("*" = any), each for a number of calls (0 = until cleared)."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Tuple[str, ...] = KINDS) -> None:
+        self._kinds = kinds
         self._waiting: Dict[str, List[Tuple[Fault, int]]] = {}
         self._turn = threading.Lock()
 
     def add(self, endpoint: str, fault: Fault, times: int = 1) -> None:
         """Let the next ``times`` calls of an endpoint meet the fault."""
-        if fault.kind not in KINDS:
-            raise ValueError(f"unknown fault {fault.kind}; one of {', '.join(KINDS)}")
+        if fault.kind not in self._kinds:
+            raise ValueError(f"unknown fault {fault.kind}; one of {', '.join(self._kinds)}")
         with self._turn:
             self._waiting.setdefault(endpoint, []).append((fault, times))
 

@@ -52,6 +52,9 @@ _FIELDS = attrgetter(*[row.field for row in DISPLAY])
 _RULES = tuple((row.offset, row.sign, row.digits, row.lo) for row in DISPLAY)
 
 
+BEYOND = 1e12  # no plant has such a power; a display would choke on it
+
+
 def display_values(reading: Reading, first_id: int) -> Dict[int, Optional[Shown]]:
     """Return what the components show, by id: whole watts, percent with one decimal; unknown is None.
 
@@ -59,7 +62,7 @@ def display_values(reading: Reading, first_id: int) -> Dict[int, Optional[Shown]
     """
     values: Dict[int, Optional[Shown]] = {}
     for amount, (number, sign, digits, lo) in zip(_FIELDS(reading), _RULES):
-        if amount is None or amount - amount != 0:  # NaN and infinities are nothing a display can hold
+        if amount is None or not -BEYOND < amount < BEYOND:  # also NaN, which is not below anything
             values[first_id + number] = None
             continue
         # round(x * 10) / 10 is what round(x, 1) gives, for a tenth of the work

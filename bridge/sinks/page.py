@@ -1,35 +1,38 @@
-"""The status page as one self-contained HTML document; the plain numbers need no JavaScript."""
+"""The status page as one self-contained HTML document; the plain numbers need no JavaScript.
+
+Never lets a text become markup, and allows no script, style or address but its own (``policy``).
+"""
 
 from __future__ import annotations
 
 import html
 import os
-from typing import Any, Dict, Mapping, Optional
+import re
+from typing import Mapping
 
 from bridge import data
-from bridge.model import battery_text, grid_text
+from bridge.sinks.page_view import Rows, View
+
+PLACE = re.compile(r"\{\{([\w:-]+)\}\}")
 
 
-def page(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> str:
-    """Return the page for one snapshot and health report."""
-    values: Dict[str, str] = {
-        "sun": _watts(snapshot["pv_w"]),
-        "soc": "unknown" if snapshot["soc_pct"] is None else f"{snapshot['soc_pct']:.1f} %",
-        "battery": battery_text(snapshot["battery_charge_w"]),
-        "grid": grid_text(snapshot["grid_import_w"]),
-        "house": _watts(snapshot["load_w"]) + (" (derived)" if snapshot["load_derived"] else ""),
-        "source": str(snapshot["source"] or "none yet"),
-        "age": "unknown" if snapshot["age_s"] is None else f"{snapshot['age_s']:.0f} s",
-        "state": "live" if snapshot["valid"] else str(snapshot["reason"]),
-        "sinks": "; ".join(
-            f"{sink['name']}: {'ok' if sink['ok'] else sink['error'] or 'waiting'}" for sink in health["sinks"]
-        ) or "none",
-        "version": str(health["version"]),
-    }
-    text = template()
-    for name, value in values.items():
-        text = text.replace("{{" + name + "}}", html.escape(value))
-    return text
+def page(values: View, nonce: str) -> str:
+    """Return the page with every place filled in; ``nonce`` marks its own script and style."""
+    filled: Mapping[str, object] = {**values, "nonce": nonce}
+
+    def put(match: "re.Match[str]") -> str:
+        held = filled[match[1]]
+        return _rows(held) if isinstance(held, list) else html.escape(str(held))
+
+    return PLACE.sub(put, template())
+
+
+def policy(nonce: str) -> str:
+    """Return the Content-Security-Policy of the page."""
+    return (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self';"
+        " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 def template() -> str:
@@ -38,5 +41,8 @@ def template() -> str:
         return handle.read()
 
 
-def _watts(power_w: Optional[float]) -> str:
-    return "unknown" if power_w is None else f"{power_w:.0f} W"
+def _rows(rows: Rows) -> str:
+    return "".join(
+        f'<li class="{html.escape(state)}"><b>{html.escape(name)}</b><span>{html.escape(text)}</span></li>'
+        for state, name, text in rows
+    )

@@ -39,6 +39,11 @@ class StatusSink:
         """The last good reading, however old."""
         return self._good
 
+    @property
+    def newest(self) -> Optional[Reading]:
+        """The newest reading, valid or not."""
+        return self._latest
+
     def snapshot(self) -> Dict[str, Any]:
         """Return the contract's snapshot of this moment; ages are monotonic."""
         latest = self._latest

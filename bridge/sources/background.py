@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Callable, Optional, Protocol
+from typing import Any, Callable, Dict, Optional, Protocol
 
 from bridge.clock import Clock
 from bridge.errors import BridgeError, RateLimited
@@ -61,6 +61,11 @@ class Background:
         if now - self._prepared_at >= MOST_S:
             self._prepared_at = now
             self._ask(self._source.prepare)
+
+    def details(self) -> Dict[str, Any]:
+        """Return what the source itself tells about its health, if it tells anything."""
+        tell = getattr(self._source, "health", None)
+        return dict(tell()) if tell is not None else {}
 
     @property
     def busy(self) -> bool:

@@ -30,6 +30,9 @@ class LocalSource(Protocol):
     def line(self) -> Any:
         """Return the link and the plant's unit on it, or None."""
 
+    def watch(self, tap: Any) -> None:
+        """Hand every block that is read to ``tap`` as well."""
+
     def close(self) -> None:
         """Let go of the link."""
 
@@ -99,6 +102,10 @@ class DualSource:
         """Return the link and the unit of the local plant, or None."""
         return self._local.line()
 
+    def watch(self, tap: Any) -> None:
+        """Hand every block that is read of the local plant to ``tap`` as well."""
+        self._local.watch(tap)
+
     def close(self) -> None:
         """Let go of both."""
         self._local.close()
@@ -109,4 +116,5 @@ class DualSource:
         return {
             "state": self._rules.state, "for_s": round(self._clock.monotonic() - self._rules.since),
             "local_error": self._local_error, "cloud_error": self._cloud.error,
+            **self._cloud.details(),
         }

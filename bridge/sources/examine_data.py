@@ -5,10 +5,11 @@ Never writes a register, and never judges: diagnosis_plant does.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from bridge.clock import Clock
 from bridge.control.diagnosis_plant import FROZEN_AFTER_S, IDLE_S, METER_BITS, DataSeen, Look, level
+from bridge.control.phases import PhaseFinding, judge
 from bridge.errors import DeviceException, LinkError
 from bridge.link.modbus import ModbusLink
 from bridge.registers import Register, Vendor
@@ -17,6 +18,7 @@ from bridge.registers.plan import Cost
 from bridge.sources.dump import Dumper, Sample
 from bridge.sources.examine_plant import PacedLink
 from bridge.sources.modbus import FAST_ROLES
+from bridge.sources.phases import phases_from, rows_for
 from bridge.sources.plausibility import Plausibility, sign_looks_inverted
 from bridge.sources.signals import Moment, reading_from
 
@@ -64,7 +66,8 @@ class DataExam:
         idle_closed = self._idle(known)
         self._quick_reads()
         self._clock_still(known)
-        seen = self._seen(values)._replace(protocol=protocol, idle_closed=idle_closed)
+        phases = self._phases()
+        seen = self._seen(values)._replace(protocol=protocol, idle_closed=idle_closed, phases=phases)
         return _with_extra(seen, samples, self._vendor, protocol)
 
     def _patiently(self, rows: List[Register]) -> List[Sample]:
@@ -146,6 +149,20 @@ class DataExam:
                 self._link.read(row.space, row.address + self._offset, row.count, self._unit)
             except (LinkError, DeviceException):
                 self._failed += 1
+
+    def _phases(self) -> Tuple[PhaseFinding, ...]:
+        """Return what two looks at the phases agree on: one look may fall between two of the plant's seconds."""
+        found: List[Tuple[PhaseFinding, ...]] = []
+        for _ in range(2):
+            self._asked += 1
+            try:
+                seen = phases_from(self._dumper.read(rows_for(self._vendor, False)), self._grid_sign)
+            except LinkError:
+                self._failed += 1
+                return ()
+            found.append(judge(seen.grid, seen.grid_w, seen.inverter, seen.inverter_w))
+        first = {(each.code, each.phase) for each in found[0]}
+        return tuple(each for each in found[1] if (each.code, each.phase) in first)
 
     def _clock_still(self, known: Mapping[str, Register]) -> None:
         """Watch on while the plant's clock has not moved: two looks within one second prove nothing."""

@@ -20,7 +20,8 @@ from bridge.link.bridge_http import get_json
 OPENWRT_MARK = "etc/openwrt_release"
 FLASH_KINDS = ("jffs2", "ubifs", "overlay", "squashfs", "f2fs")  # what a router's flash is mounted as
 ASK_S = 1.0  # the bridge answers from memory
-STATE_FILES = ("openapi-limits.json", "openapi-token.json", "openapi-login.json", "openapi-spelling.json")
+STATE_FILES = ("openapi-limits.json", "openapi-token.json", "openapi-login.json", "openapi-spelling.json",
+               "sigen-mqtt.json")
 
 
 def look_at_machine(
@@ -142,5 +143,7 @@ MODULES = (
     ("cloud", Module("bridge.wiring_cloud", "the whole of sigen-bridge", "sigen-bridge-cloud", "cloud access")),
     ("cloud", Module("requests", "requests", "sigen-bridge-cloud", "cloud access")),
     ("cloud", Module("ssl", "a Python with ssl", "python3-openssl", "cloud access")),
+    ("mqtt", Module("bridge.wiring_mqtt", "the whole of sigen-bridge", "sigen-bridge-mqtt", "mqtt.host")),
+    ("mqtt", Module("paho", "paho-mqtt", "sigen-bridge-mqtt", "mqtt.host")),
     ("account", Module("Crypto", "pycryptodome", "python3-cryptodome", "cloud.password")),
 )

@@ -6,7 +6,7 @@ Never writes to the plant, and never takes one missing register or one exception
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Protocol, Tuple
 
 from bridge.clock import Clock
 from bridge.errors import DeviceException, LinkError
@@ -27,34 +27,45 @@ FAST_ROLES = (
 )
 SLOW_ON_A_LINE = frozenset(("third_party_pv_w", "plant_alarm"))
 
+Tap = Callable[[int, str, int, bytes, float], None]  # unit, space, wire address, data, monotonic moment
+
 log = logging.getLogger("modbus")
+
+
+class MoreSun(Protocol):
+    """Sun that the plant does not measure; ``bridge.sources.more_sun.MoreSun`` is the one there is."""
+
+    def of(self, values: Mapping[str, Any], now: float) -> Any: ...
+
+    def close(self) -> None: ...
 
 
 class ModbusSource:
     """Polls one plant over a link; ``unit`` is the plant's address on it.
 
-    ``budget`` is the number of requests a cycle may send, ``min_gap_s`` the pause a strict device
-    wants between two of them, ``grid_sign`` is -1 for a meter that is wired the wrong way round.
+    ``budget`` is the number of requests a cycle may send, ``grid_sign`` is -1 for a meter that is wired
+    the wrong way round.
     """
 
     def __init__(
         self, link: ModbusLink, unit: int, vendor: Vendor, cost: Cost, clock: Clock, *,
-        budget: int = 2, min_gap_s: float = 0.0, address_offset: int = 0, grid_sign: int = 1,
-        slow: FrozenSet[str] = frozenset(),
+        budget: int = 2, address_offset: int = 0, grid_sign: int = 1,
+        slow: FrozenSet[str] = frozenset(), more_sun: Optional[MoreSun] = None,
     ) -> None:
         self.name = link.wire.protocol
         self.peer = link.wire.peer
         self.link = link
         self.unit = unit
         self.timeouts = 0
+        self.more_sun = more_sun
         self._vendor, self._clock = vendor, clock
-        self._min_gap_s, self._offset, self._grid_sign = min_gap_s, address_offset, grid_sign
+        self._offset, self._grid_sign = address_offset, grid_sign
         self.polling = Polling(vendor, FAST_ROLES, cost, budget, clock.monotonic(), slow)
         self._plausibility = Plausibility()
         self._values: Dict[str, Any] = {}  # the newest value of each role, None where it said "no value"
         self._told: Dict[str, float] = {}  # and when
         self._main: Optional[Moment] = None
-        self._last_request = float("-inf")
+        self._tap: Optional[Tap] = None
         self._connections = 0
 
     def read(self) -> Reading:
@@ -80,17 +91,22 @@ class ModbusSource:
         """Return the link and the plant's unit on it, for the loop's errands."""
         return self.link, self.unit
 
+    def watch(self, tap: Tap) -> None:
+        """Hand every block that is read to ``tap`` as well, from now on and from the loop's thread."""
+        self._tap = tap
+
     def close(self) -> None:
         """Let go of the link."""
         self.link.close()
+        if self.more_sun is not None:
+            self.more_sun.close()
 
     def _ask(self, slot: Slot) -> None:
-        if self._min_gap_s:
-            self._clock.wait(self._last_request + self._min_gap_s - self._clock.monotonic())
-            self._last_request = self._clock.monotonic()
         block = slot.block
         data = self.link.read_bytes(block.space, block.address + self._offset, block.count, self.unit)
         mono = self._clock.monotonic()
+        if self._tap is not None:
+            self._tap(self.unit, block.space, block.address + self._offset, data, mono)
         self._values.update(zip(slot.roles, slot.layout.values(data)))
         self._told.update(dict.fromkeys(slot.roles, mono))
         if "grid_w" in slot.roles:
@@ -124,13 +140,16 @@ class ModbusSource:
         values = self._values
         if not measured or len(fresh) < len(self.polling.slots):
             values = self._still_good(now, measured)
-        reading = reading_from(values, main)
+        more = self.more_sun.of(values, now) if self.more_sun is not None else None
+        reading = reading_from(values if more is None else more.values, main)
         if measured and not fresh[0].essential:
             reading = reading._replace(balance_w=None)  # two moments cannot be balanced
+        if more is not None:
+            reading, values = more.completed(reading), more.judged
         verdict = self._plausibility.judge(reading, values)
         if verdict.warning:
             log.warning("warning=\"%s\"", verdict.warning)
-        if values.get("third_party_pv_w"):
+        if self._values.get("third_party_pv_w"):
             self.polling.hurry("third_party_pv_w")
         return verdict.reading
 

@@ -71,6 +71,7 @@ class Plausibility:
                 return "jump", f"state of charge {last:g} % to {reading.soc_pct:g} % in {reading.mono - when:.0f} s"
         if reading.balance_w is not None and abs(reading.balance_w) > BALANCE_FLOOR_W:
             allowed = max(BALANCE_FLOOR_W, BALANCE_SHARE * largest_term_w(values))
+            allowed += values.get("other_moment_w", 0)  # a cloud may have come between two devices' moments
             if abs(reading.balance_w) > allowed:
                 return "balance", f"off by {reading.balance_w:.0f} W (allowed {allowed:.0f} W)"
         return None, ""

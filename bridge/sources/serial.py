@@ -7,7 +7,7 @@ says plant registers are at 247 and the default is 9600 baud, the user's port is
 from __future__ import annotations
 
 import logging
-from typing import Callable, List, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Protocol, Sequence, Tuple
 
 from bridge.errors import DeviceException, LinkError, LinkTimeout
 from bridge.link.modbus import ModbusLink
@@ -107,6 +107,9 @@ class PlantSource(Protocol):
     def line(self) -> Tuple[ModbusLink, int]:
         """Return the link and the plant's unit on it."""
 
+    def watch(self, tap: Any) -> None:
+        """Hand every block that is read to ``tap`` as well."""
+
     def close(self) -> None:
         """Let go of the link."""
 
@@ -123,6 +126,7 @@ class SerialSource:
         self.peer = line.device
         self._line, self._make_source = line, make_source
         self._source: Optional[PlantSource] = None
+        self._tap: Any = None
 
     def read(self) -> Reading:
         """Return one reading; raises LinkError while the plant was not found yet."""
@@ -134,11 +138,19 @@ class SerialSource:
                     raise LinkTimeout(self._line.summary())
                 raise LinkTimeout(f"modbus {self._line.device} unit {unit} at {baud} baud: {result}; trying others")
             self._source = self._make_source(*found)
+            if self._tap is not None:
+                self._source.watch(self._tap)
         return self._source.read()
 
     def line(self) -> Optional[Tuple[ModbusLink, int]]:
         """Return the link and the plant's unit on it, or None until the plant was found."""
         return None if self._source is None else self._source.line()
+
+    def watch(self, tap: Any) -> None:
+        """Hand every block that is read to ``tap`` as well, also of a plant that is found later."""
+        self._tap = tap
+        if self._source is not None:
+            self._source.watch(tap)
 
     def close(self) -> None:
         """Let go of the port."""

@@ -37,7 +37,7 @@ fi
 if [ -d /run/systemd/system ] && [ -z "$root" ]; then
 	systemctl daemon-reload
 	if [ -n "$previous" ]; then
-		systemctl try-restart sigen-bridge.service
+		systemctl try-restart sigen-bridge.service sigen-bridge-loads.service sigen-bridge-enphase.service
 	else
 		echo "sigen-bridge: put the addresses into /etc/sigen-bridge/sigen-bridge.ini, then:"
 		echo "    sudo systemctl enable --now sigen-bridge"

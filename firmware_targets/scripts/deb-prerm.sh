@@ -5,7 +5,8 @@ root="${DPKG_ROOT:-}"
 packages='@PACKAGES@'
 
 if [ "$1" = remove ] && [ -d /run/systemd/system ] && [ -z "$root" ]; then
-	systemctl disable --now sigen-bridge-tariff.timer sigen-bridge.service sigen-bridge-watch.timer >/dev/null 2>&1 || true
+	systemctl disable --now sigen-bridge-tariff.timer sigen-bridge-loads.service sigen-bridge-enphase.service \
+		sigen-bridge.service sigen-bridge-watch.timer >/dev/null 2>&1 || true
 fi
 for package in $packages; do
 	sh "$root/usr/lib/sigen-bridge/bytecode" remove "$package"

@@ -12,9 +12,10 @@ HEADER=@HEADER@
 PAYLOAD_SHA256='@SHA256@'
 PARTS='@PARTS@'
 NEED_KIB='@NEED_KIB@'
-# module of Python : package of the OpenWrt feed that holds it; the second list is what RS485 adds
+# module of Python : package of the OpenWrt feed that holds it; then what RS485 and MQTT add
 MODULES='@MODULES@'
 MODULES_RS485='@MODULES_RS485@'
+MODULES_MQTT='@MODULES_MQTT@'
 
 EXIT_FAILED=1
 EXIT_USAGE=2
@@ -35,8 +36,11 @@ usage() {
 		  --yes             ask nothing
 		  --rs485           with RS485 (pymodbus, pyserial)
 		  --cloud           with the cloud side
+		  --mqtt            with MQTT (needs --cloud for what the Sigenergy cloud pushes)
 		  --tools           with discover, doctor and serial probe
 		  --control         with commands for the battery and for loads
+		  --reserver        with the Modbus re-server for other programs
+		  --web             with the status page, event stream and metrics
 		  --all             with everything, simulators included
 		  --packages        get missing Python packages by opkg, apk or apt first (needs internet)
 		  --check           only say what is missing
@@ -74,8 +78,11 @@ arguments() {
 		--yes | -y) yes=yes ;;
 		--rs485) add_part sigen-bridge-rs485 ;;
 		--cloud) add_part sigen-bridge-cloud ;;
+		--mqtt) add_part sigen-bridge-mqtt ;;
 		--tools) add_part sigen-bridge-tools ;;
 		--control) add_part sigen-bridge-control ;;
+		--reserver) add_part sigen-bridge-reserver ;;
+		--web) add_part sigen-bridge-web ;;
 		--all) chosen="$PARTS" ;;
 		--packages) packages=yes ;;
 		--check) action=check ;;
@@ -122,6 +129,7 @@ find_service() {
 feed_modules() {
 	echo "$MODULES"
 	case " $chosen " in *" sigen-bridge-rs485 "*) echo "$MODULES_RS485" ;; esac
+	case " $chosen " in *" sigen-bridge-mqtt "*) echo "$MODULES_MQTT" ;; esac
 }
 
 # Print the feed packages whose modules this Python lacks, each once.
@@ -334,7 +342,8 @@ stop_service() {
 		/etc/init.d/sigen-bridge disable
 	fi
 	if [ -d /run/systemd/system ]; then
-		systemctl disable --now sigen-bridge-tariff.timer sigen-bridge.service sigen-bridge-watch.timer >/dev/null 2>&1
+		systemctl disable --now sigen-bridge-tariff.timer sigen-bridge-loads.service sigen-bridge-enphase.service \
+			sigen-bridge.service sigen-bridge-watch.timer >/dev/null 2>&1
 	fi
 }
 

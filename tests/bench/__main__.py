@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from bridge.clock import Clock
-from bridge.commands.sim import five_components
 from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim
+from bridge.wiring_sim import five_components
 
 HERE = Path(__file__).parent
 CYCLES = 20

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bridge.clock import Clock
-from bridge.commands.sim import five_components
 from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim
+from bridge.wiring_sim import five_components
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -237,3 +237,14 @@ def test_a_bridge_that_only_reads_says_so(bridge, plant, tmp_path):
     done = bridge("battery", "charge", "--kw", "3", "--for", "30s", *argv)
     assert done.returncode == 8 and "only reads" in one_line(done.stderr)
     assert not plant.writes
+
+
+@pytest.mark.timing
+def test_a_command_says_that_it_suspends_the_tariff_that_was_pushed(bridge, plant, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "tariff.json").write_text('{"last": {"where": "x"}}')
+    process = bridge.start("battery", "charge", "--kw", "3", "--for", "1m", *settings(plant, tmp_path))
+    first, second = process.stdout.readline(), process.stdout.readline()
+    assert first.startswith("charge 3")
+    assert "Sigen AI and time of use are suspended: the plant does not follow the tariff that was pushed" in second
+    assert bridge.stop(process, signal.SIGINT)[0] == 0

@@ -16,11 +16,11 @@ import zeroconf
 
 from bridge.clock import Clock, ManualClock
 from bridge.commands import discover
-from bridge.commands.sim import five_components
 from bridge.control.discovery import Plant, Shelly
 from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim
 from bridge.sources.confirm import Verdict
+from bridge.wiring_sim import five_components
 from tests.commands.conftest import ROOT, one_line, until
 from tests.commands.shelly_crowd import ShellyCrowd
 

@@ -9,12 +9,19 @@ import pytest
 from bridge.commands.doctor import text
 from bridge.control.diagnosis import OK, PROBLEM, RULES, Finding
 from tests.commands.conftest import one_line
-from tests.commands.doctor_cases import CASES, GOLDEN, World, run_case
+from tests.commands.doctor_cases import World
+from tests.commands.doctor_mqtt_cases import CASES, GOLDEN, run_case
 
 ALL_S = 20.0  # what the whole visit may take at worst
 
 
-@pytest.mark.parametrize("code", sorted(CASES))
+def marked(code):
+    """Return the case with what it needs."""
+    tools = ("mosquitto", "openssl") if "mqtt" in code else ("openssl",) if code.startswith("enphase_") else ()
+    return pytest.param(code, marks=pytest.mark.needs(*tools)) if tools else code
+
+
+@pytest.mark.parametrize("code", [marked(code) for code in sorted(CASES)])
 def test_a_fault_is_found_by_name_and_nothing_else_is(code):
     expected = set(CASES[code][1])
     findings, report = run_case(code)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from bridge.clock import Clock
+from bridge.link.httpd import HttpServer, json_answer
 from bridge.sim.plant import PlantSim
 from tests.commands.conftest import one_line, until
+from tests.commands.test_run import free_port
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -139,14 +142,103 @@ def test_an_exception_is_told(bridge, plant):
     assert done.returncode == 3 and "exception 4" in one_line(done.stderr)
 
 
-def test_a_running_bridge_on_the_same_plant_is_told_of(bridge, plant):
-    from tests.commands.test_run import free_port
+def still(text):
+    """Return a dump without the digits of the plant's clock and of its energy counters, which move on meanwhile."""
+    if not text.startswith("{"):
+        return text
+    content = json.loads(text)
+    for entry in content["registers"]:
+        if entry["name"] == "system_time" or entry["unit"] == "kWh":
+            entry.update(raw=len(entry["raw"]), value=type(entry["value"]).__name__, text=len(entry["text"]))
+    return content, [list(entry) for entry in content["registers"]]
 
+
+@pytest.fixture
+def polled(bridge, plant):
+    """Return (plant, where its bridge listens) while a bridge polls the plant."""
     listen = f"127.0.0.1:{free_port()}"
     bridge.start("run", *at(plant), "--status-listen", listen)
     assert until(lambda: bridge("status", "--status-listen", listen).returncode == 0, 8)
-    done = bridge("dump", *at(plant), "--status-listen", listen)
-    assert done.returncode == 0 and "second connection" in one_line(done.stderr)
-    assert bridge("dump", *at(plant), "--status-listen", listen, "--direct").stderr == ""
+    return plant, listen
+
+
+@pytest.mark.parametrize("words", [
+    ("--json",), (), ("--csv",), ("--all", "--json"), ("30005", "40029", "30500@1", "30075", "30900", "--json"),
+    ("--scope", "inverter", "--json"),
+], ids=" ".join)
+def test_a_running_bridge_on_the_same_plant_is_asked_and_the_output_is_the_same(bridge, polled, words):
+    plant, listen = polled
+    through = bridge("dump", *at(plant), *words, "--status-listen", listen)
+    assert through.returncode == 0 and through.stderr == "" and plant.counters.connections == 1
+    direct = bridge("dump", *at(plant), *words, "--status-listen", listen, "--direct")
+    assert direct.returncode == 0 and direct.stderr == "" and plant.counters.connections == 2
+    assert still(through.stdout) == still(direct.stdout)
+    assert plant.counters.writes == 0 and plant.counters.max_in_flight == 1
+
+
+def test_another_plant_is_not_asked_for_at_the_bridge(bridge, polled):
     with PlantSim(Clock(), scenario="s3") as other:
-        assert bridge("dump", *at(other), "--status-listen", listen).stderr == ""
+        assert bridge("dump", *at(other), "--status-listen", polled[1]).stderr == ""
+        assert other.counters.connections == 1
+
+
+def test_a_bridge_on_a_serial_line_is_asked_and_keeps_the_port(bridge):
+    with PlantSim(Clock(), serial=True, unit=1, scenario="s3", turnaround_s=0.002) as line:
+        listen = f"127.0.0.1:{free_port()}"
+        bridge.start("run", "--serial", line.tty, "--status-listen", listen)
+        assert until(lambda: bridge("status", "--status-listen", listen).returncode == 0, 8)
+        through = bridge("dump", "--serial", line.tty, "--status-listen", listen, "--json")
+        direct = bridge("dump", "--serial", line.tty, "--status-listen", listen, "--json", "--direct")
+    assert through.returncode == 0 and through.stderr == ""
+    assert json.loads(through.stdout) == json.loads(direct.stdout)
+    assert json.loads(through.stdout)["source"] == "modbus-rtu" and json.loads(through.stdout)["unit"] == 1
+
+
+def old_bridge(plant, registers=None):
+    """Return a bridge of an earlier version: it says what it polls, and has no registers to give."""
+    routes = {"/healthz": lambda request: json_answer({"ok": True, "peer": f"127.0.0.1:{plant.port}"})}
+    if registers is not None:
+        routes["/v1/registers"] = registers
+    server = HttpServer("127.0.0.1:0", routes)
+    server.start()
+    return server, "%s:%d" % server.address
+
+
+NO_ANSWER = {"schema": 1, "source": "modbus-tcp", "peer": "x", "unit": 247, "registers": [
+    {"address": 30005, "raw": [], "value": None, "text": "no answer of the plant", "exception": 11}]}
+
+
+@pytest.mark.parametrize("registers, why", [
+    (None, "status 404"), (lambda request: json_answer({"error": "this needs the package sigen-bridge-reserver"}, 501), "status 501"),
+    (lambda request: json_answer(NO_ANSWER), "no answer of the plant"), (lambda request: json_answer({"error": "x"}, 400), "status 400"),
+    (lambda request: json_answer({"unit": 247, "registers": []}), "no registers"),
+], ids=["too-old", "no-package", "plant-gone", "refused", "nothing"])
+def test_a_bridge_that_cannot_say_is_told_of_and_the_plant_is_asked(bridge, plant, registers, why):
+    server, listen = old_bridge(plant, registers)
+    try:
+        done = bridge("dump", *at(plant), "--status-listen", listen, "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["balance_w"] == 0
+        assert why in one_line(done.stderr) and "second connection" in done.stderr
+        assert bridge("dump", *at(plant), "--status-listen", listen, "--direct").stderr == ""
+    finally:
+        server.close()
+
+
+def test_a_bridge_that_wants_its_token_gets_it(bridge, plant):
+    listen = f"127.0.0.1:{free_port()}"
+    secret = {"SIGEN_BRIDGE_STATUS_TOKEN": "sesame"}
+    bridge.start("run", *at(plant), "--status-listen", listen.replace("127.0.0.1", "0.0.0.0"), env=secret)
+    assert until(lambda: bridge("status", "--status-listen", listen, env=secret).returncode == 0, 8)
+    assert bridge("dump", *at(plant), "--status-listen", listen, env=secret).stderr == ""
+    assert plant.counters.connections == 1
+    assert "token" in one_line(bridge("dump", *at(plant), "--status-listen", listen).stderr)
+
+
+def test_a_router_without_that_part_asks_the_plant_itself(polled, monkeypatch, capsys):
+    from bridge.cli import main
+
+    plant, listen = polled
+    monkeypatch.setitem(sys.modules, "bridge.link.bridge_modbus", None)
+    assert main(["dump", *at(plant), "--status-listen", listen, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["balance_w"] == 0 and "second connection" in one_line(err)

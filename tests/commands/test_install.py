@@ -16,6 +16,11 @@ from bridge.commands import uninstall as uninstall_verb
 from bridge.link.host import Host
 from tests.commands.conftest import ROOT, one_line
 
+UNITS = (
+    "sigen-bridge-tariff.timer", "sigen-bridge-enphase.service", "sigen-bridge-loads.service", "sigen-bridge.service",
+    "sigen-bridge-watch.timer",
+)
+
 PROGRAM = "/opt/sigen-bridge/bin/sigen-bridge"
 CONFIG = "etc/sigen-bridge/sigen-bridge.ini"
 RECORD = "var/lib/sigen-bridge/installed.json"
@@ -127,8 +132,7 @@ def test_install_into_an_image_and_uninstall_leave_what_was_there(machine, image
     assert not (machine.root / "var/lib/sigen-bridge").exists()
     assert not (machine.root / "etc/sigen-bridge").exists()
     assert machine.asked() == [
-        "systemctl --root=ROOT disable sigen-bridge-tariff.timer", "systemctl --root=ROOT disable sigen-bridge.service",
-        "systemctl --root=ROOT disable sigen-bridge-watch.timer",
+        *(f"systemctl --root=ROOT disable {unit}" for unit in UNITS),
         "userdel --prefix ROOT sigen-bridge"]
 
 
@@ -154,8 +158,7 @@ def test_a_running_machine_has_the_service_started(machine, live):
         "systemctl daemon-reload", "systemctl enable sigen-bridge.service", "systemctl start sigen-bridge.service"]
     assert live("uninstall", "--yes")[0] == 0
     assert machine.asked() == [
-        "systemctl disable --now sigen-bridge-tariff.timer", "systemctl disable --now sigen-bridge.service",
-        "systemctl disable --now sigen-bridge-watch.timer",
+        *(f"systemctl disable --now {unit}" for unit in UNITS),
         "systemctl daemon-reload", "userdel sigen-bridge"]
 
 

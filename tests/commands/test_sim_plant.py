@@ -70,7 +70,8 @@ def test_plant_that_cannot_be_is_refused_in_one_line(bridge, argv, said):
     line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.strip().splitlines()
 ])
 def test_command_lines_of_the_page_can_be_run(line, clock, tmp_path):
-    from bridge.commands import sim
+    from bridge import wiring_sim as sim
+    from bridge.commands.sim import _fault
     from bridge.config import Settings
 
     _, _, rest = take_flags(line.split()[1:])
@@ -79,7 +80,7 @@ def test_command_lines_of_the_page_can_be_run(line, clock, tmp_path):
     args = parser.parse_args(rest[1:])
     plant = sim.plant_sim(args, Settings({}), clock)
     for word in args.fault:
-        name, params = sim._fault(word)
+        name, params = _fault(word)
         plant.fault(name, **params)
 
 

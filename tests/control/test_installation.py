@@ -27,6 +27,11 @@ from bridge.control.installed import (
 )
 from bridge.link.host import Change, fingerprint, init_files
 
+STOPPED = (
+    "sigen-bridge-tariff.timer", "sigen-bridge-enphase.service", "sigen-bridge-loads.service", "sigen-bridge.service",
+    "sigen-bridge-watch.timer",
+)
+
 UNITS = init_files("systemd")
 PROGRAM = "/opt/sigen-bridge/bin/sigen-bridge"
 BARE = Machine("", {}, (), True, False, True, 257, False)
@@ -160,8 +165,7 @@ def test_uninstall_takes_away_all_that_install_made():
     plan = plan_uninstall(machine, record, (), False)
     assert {change.path for change in plan.changes if change.kind == "remove"} == {*FILES, LINK}
     assert commands(plan) == [
-        "systemctl disable --now sigen-bridge-tariff.timer", f"systemctl disable --now {SERVICE}",
-        "systemctl disable --now sigen-bridge-watch.timer",
+        *(f"systemctl disable --now {unit}" for unit in STOPPED),
         "systemctl daemon-reload", "userdel sigen-bridge"]
     assert (plan.changes[-1].kind, plan.changes[-1].path) == ("rmtree", STATE_DIR)
     for change in plan.changes:

@@ -17,6 +17,7 @@ import pytest
 from bridge import __version__
 from bridge.clock import Clock
 from firmware_targets import contents, ipk, vendor
+from tests.mqtt_broker import Mosquitto, tls_lines
 
 from .roots import (
     FEED_PYTHON,
@@ -191,6 +192,26 @@ def test_the_cloud_package_imports_with_what_it_declares(dist, core, tmp_path):
         check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (0, vendor.pins()["requests"].version), done.stderr
+
+
+@pytest.mark.needs("mosquitto", "mosquitto_sub", "openssl")
+def test_the_mqtt_package_publishes_with_what_it_declares(dist, core, plant, pki, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(core, root)
+    words = ("mqtt", "publish", "--host", f"127.0.0.1:{plant.port}", "--status-listen", "off", "--mqtt-site", "home")
+    done = on_router(root, core_depends(), *words)
+    assert done.returncode == 2 and "mqtt needs the package sigen-bridge-mqtt" in done.stderr
+    unpack(dist / ipk.filename("sigen-bridge-mqtt"), root)
+    needed = [*core_depends(), *contents.parts()["sigen-bridge-mqtt"].depends]
+    with Mosquitto(tmp_path / "broker", *tls_lines(pki, "allow_anonymous true")) as broker:
+        there = (*words, "--mqtt-host", f"127.0.0.1:{broker.port}", "--mqtt-ca", pki.ca)
+        done = on_router(root, needed, *there)
+        assert done.returncode == 0 and "published 2 messages" in done.stdout, done.stderr
+        assert "sigen-bridge/home/state" in broker.retained("#", "--cafile", pki.ca)
+        done = on_router(root, core_depends(), *there)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1 and "python3-uuid" in done.stderr
+    licences = {path.name for path in (root / contents.LIBRARY / "licenses").iterdir()}
+    assert {"paho-mqtt.txt", "paho-mqtt-edl.txt"} <= licences
 
 
 def interpreter(version):

@@ -8,10 +8,10 @@ import threading
 import pytest
 
 from bridge.clock import Clock
-from bridge.commands.sim import five_components
 from bridge.link.lan import LanHttp
 from bridge.peers.shelly_identity import Identity, free_slots, identify
 from bridge.sim.shelly import ShellySim
+from bridge.wiring_sim import five_components
 
 
 def http_to(port):

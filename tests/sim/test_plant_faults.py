@@ -328,6 +328,22 @@ def test_inverted_grid_inverts_the_phases_too(clock):
         assert after == [-number for number in before]
 
 
+def test_one_turned_clamp_turns_its_phase_and_not_the_total(clock):
+    with PlantSim(clock) as plant, Wire(plant.port) as wire:
+        before = [s32(wire.ask(read_pdu(address, 2))) for address in (30005, 30052, 30054, 30056)]
+        plant.fault("phase_turned", phase=2)
+        after = [s32(wire.ask(read_pdu(address, 2))) for address in (30005, 30052, 30054, 30056)]
+        assert after == [*before[:3], -before[3]]
+
+
+def test_a_shift_between_phases_leaves_their_sum(clock):
+    with PlantSim(clock) as plant, Wire(plant.port) as wire:
+        before = [s32(wire.ask(read_pdu(address, 2))) for address in (30052, 30054, 30056)]
+        plant.fault("phase_shift", w=1500)
+        after = [s32(wire.ask(read_pdu(address, 2))) for address in (30052, 30054, 30056)]
+        assert after == [before[0] + 1500, before[1] - 1500, before[2]]
+
+
 def test_frozen_plant_stands_still_with_its_clock_and_wakes_up(clock):
     with PlantSim(clock) as plant, Wire(plant.port) as wire:
         first = wire.ask(read_pdu(30000, 100))

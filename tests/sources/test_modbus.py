@@ -217,7 +217,7 @@ def test_an_inverted_meter_is_warned_of_and_can_be_set_right(clock, caplog):
 
 def test_a_strict_device_gets_one_request_a_second_and_the_load_from_the_balance(clock):
     with PlantSim(clock, min_gap_ms=1000, scenario="s3") as plant:
-        source = source_for(plant, clock, budget=1, min_gap_s=1.0)
+        source = source_for(plant, clock, budget=1)
         readings = []
         for _ in range(16):
             try:

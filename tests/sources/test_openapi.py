@@ -116,7 +116,7 @@ def test_the_source_mirrors_a_plant_through_the_cloud_and_back(tmp_path):
     with cloud_bench(tmp_path, values=lambda: five) as bench:
         reading = source_of(bench).read()
         assert (reading.pv_w, reading.soc_pct, reading.battery_w, reading.grid_w, reading.load_w) == five
-        assert bench.sim._flow()["gridPower"] == -8.54
+        assert bench.sim.flow()["gridPower"] == -8.54
 
 
 def test_between_two_calls_the_last_reading_keeps_its_own_time(bench):
