@@ -227,8 +227,7 @@ def _transport_error() -> Any:
 
 def _block(block: Any) -> Dict[str, Any]:
     """Return a block of an answer as it has to be sent back."""
-    found: Dict[str, Any] = block.model_dump(mode="json", exclude_none=True)
-    found.pop("parsed_output", None)  # the library's own
+    found: Dict[str, Any] = block.model_dump(mode="json", exclude_none=True)  # None are the library's own additions
     return found
 
 

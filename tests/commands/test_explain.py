@@ -92,6 +92,15 @@ def test_what_an_entry_points_to_exists():
             assert book.find([word]), f"{entry.words[0]} points to {word}"
 
 
+def test_a_router_without_doctor_explains_the_rest(monkeypatch):
+    import sys
+
+    from bridge.commands.explain import findings
+
+    monkeypatch.setitem(sys.modules, "bridge.control.diagnosis", None)
+    assert list(findings()) == []
+
+
 def test_for_machines(bridge):
     entry, = json.loads(bridge("explain", "30005", "--json").stdout)["entries"]
     assert entry["kind"] == "register" and entry["word"] == "30005"

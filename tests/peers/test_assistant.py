@@ -287,6 +287,17 @@ def test_the_default_model_is_one_that_the_sdk_knows_and_does_not_call_old():
     assert default in typing.get_args(literal) and default not in DEPRECATED_MODELS
 
 
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc:"])
+@pytest.mark.parametrize("after", ["", "x", "xy", "xyz"])
+def test_a_secret_inside_something_encoded_is_hidden_wherever_it_begins(before, after):
+    secret = "k\u00e4narienvogel?>~-7741"
+    raw = (before + secret + after).encode()
+    redaction = Redaction([secret])
+    for coded in (base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode(), raw.hex()):
+        assert coded not in redaction.own(f"coded {coded}") and HIDDEN in redaction.own(f"coded {coded}")
+        assert redaction.own(f"coded {coded}").startswith("coded ")
+
+
 @pytest.mark.parametrize("text, left", [
     ("30005 grid_active_power W", "30005 grid_active_power W"),
     ("set cloud.password or cloud.app_secret", "set cloud.password or cloud.app_secret"),
