@@ -113,6 +113,7 @@ class MessagesApi:
             demand(set(block) <= {"type", "text", "cache_control"}, "system: extra inputs")
         names = [self.check_tool(tool) for tool in request.get("tools", [])]
         demand(len(set(names)) == len(names), "tools: names must be unique")
+        demand(names or not request.keys() & {"tools", "tool_choice"}, "tool_choice: only together with tools")
         choice = request.get("tool_choice", {"type": "auto"})
         demand(choice.get("type") in ("auto", "any", "none", "tool"), "tool_choice: unknown")
         self.check_turns(request.get("messages"))

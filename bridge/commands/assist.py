@@ -6,6 +6,8 @@ Never runs what the model proposes: it can look and draft, and a person types wh
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import json
 import sys
 from typing import Any, Iterator, List
@@ -75,6 +77,8 @@ class Talk:
     def converse(self) -> int:
         """Answer line by line; a failed question does not end a conversation at a terminal."""
         if self._terminal:
+            with contextlib.suppress(ImportError):
+                importlib.import_module("readline")  # lets the line be edited; some Pythons have none
             print(WELCOME)
         code = EXIT_OK
         for question in self._questions():

@@ -6,6 +6,7 @@ Never asks anything at completion time: the script is a table of words, so that 
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Dict, Iterator, List, NamedTuple, Tuple
 
 from bridge.commands import command, command_names, parser_of
@@ -52,8 +53,19 @@ def places() -> Dict[str, Place]:
         module = command(name)
         if module is not None:
             found.update(_places(name, parser_of(name, module)))
-    found["help"] = found["help"]._replace(words=tuple(names), path=False)
+    found["help"] = found["help"]._replace(words=tuple(names))
+    if "explain" in found:
+        found["explain"] = found["explain"]._replace(words=explained())
     return found
+
+
+def explained() -> Tuple[str, ...]:
+    """Return the words that ``explain`` knows and that need no quotes; registers are too many."""
+    from bridge.commands.explain import findings, load_texts
+    from bridge.peers.explanations import all_entries
+
+    entries = (*all_entries(load_texts()), *findings())
+    return tuple(dict.fromkeys(entry.words[0] for entry in entries if re.fullmatch(r"[\w/-]+", entry.words[0])))
 
 
 def _places(name: str, parser: argparse.ArgumentParser) -> Iterator[Tuple[str, Place]]:

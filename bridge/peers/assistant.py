@@ -143,12 +143,15 @@ class Assistant:
         raise AssistantError("assist: no answer")  # not reached: the last attempt raises
 
     def _stream(self, turns: List[Dict[str, Any]], show: Callable[[str], None], may_look: bool) -> Any:
-        tools = [{"name": one.name, "description": one.description, "input_schema": dict(one.schema)}
-                 for one in self._tools.values()]
-        choice = {"type": "auto"} if may_look else {"type": "none"}  # the last round has to answer with what it has
+        offered: Dict[str, Any] = {}
+        if self._tools:
+            offered["tools"] = [{"name": one.name, "description": one.description, "input_schema": dict(one.schema)}
+                                for one in self._tools.values()]
+            # The last round has to answer with what it has.
+            offered["tool_choice"] = {"type": "auto"} if may_look else {"type": "none"}
         with self._client.messages.stream(
-            model=self._model, max_tokens=self._limits.max_tokens, system=self._system, tools=tools,
-            tool_choice=choice, messages=_with_breakpoint(turns),
+            model=self._model, max_tokens=self._limits.max_tokens, system=self._system,
+            messages=_with_breakpoint(turns), **offered,
         ) as stream:
             for piece in stream.text_stream:
                 show(piece)

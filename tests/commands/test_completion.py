@@ -41,6 +41,8 @@ CASES = [
     ("dump --scope ", {"plant", "inverter"}, {"--json"}),
     ("help ba", {"battery"}, {"bash"}),
     ("mode set --via o", {"openapi"}, {"app"}),
+    ("explain s", {"signs", "shelly", "serial_swapped"}, {"1502"}), ("explain 15", {"1502", "1503"}, {"signs"}),
+    ("loads cloud ", {"list", "on", "off"}, {"plan"}),
     ("completion ", {"bash", "zsh"}, {"fish"}),
     ("--unit cloud ba", {"battery"}, {"bash"}),  # "cloud" is the value of a flag here, not a verb
 ]

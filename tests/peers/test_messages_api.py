@@ -74,6 +74,7 @@ TEXT = {"type": "text", "text": "hi"}
     without("max_tokens"), without("messages"), without("model"),
     lambda request: request.update(model="gpt"), lambda request: request.update(max_tokens=0),
     lambda request: request.update(surprise=1), lambda request: request.update(tool_choice={"type": "maybe"}),
+    lambda request: request.update(tools=[], tool_choice={"type": "auto"}),
     lambda request: request["tools"].append(TOOL), lambda request: request["tools"].append({**TOOL, "name": "a b"}),
     lambda request: request["tools"].append({**TOOL, "name": "b", "input_schema": {"type": "string"}}),
     lambda request: request["system"].append({"type": "text", "text": " "}),
