@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 TESTS ?= tests
 DEBIAN_PARTS = mbpoll socat shellcheck busybox dash valgrind make systemd \
   systemd-container mmdebstrap qemu-user-static mosquitto mosquitto-clients \
-  prometheus chromium chromium-driver curl openssl
+  prometheus chromium chromium-driver curl openssl zsh
 MATRIX ?= 3.9 3.10 3.11 3.12 3.13 3.14
 
 # What failed beside others on a busy machine is judged once more, alone; what fails alone has failed.

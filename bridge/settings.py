@@ -227,6 +227,12 @@ SETTINGS = (
     Setting("enphase.topology",       one_of("auto", "gateway", "pv", "load", "unseen"), "auto",    "where the Envoy's sun already stands in the plant's numbers: docs/enphase.md"),
     Setting("loads.file",             text,                                     "",                 "file that describes the switchable loads (INI)"),
     Setting("loads.listen",           listen,                                   "127.0.0.1:8503",   "where sigen-bridge loads run tells how the loads stand, or off"),
+    Setting("assistant.api_key",      text,                                     "",                 "key of the Anthropic API, for sigen-bridge assist", secret=True, aliases=("ANTHROPIC_API_KEY",)),
+    Setting("assistant.model",        text,                                     "claude-sonnet-5-5", "model that answers"),
+    Setting("assistant.base_url",     text,                                     "https://api.anthropic.com", "address of the Messages API", aliases=("ANTHROPIC_BASE_URL",)),
+    Setting("assistant.max_tool_rounds", whole(0, 30),                          8,                  "how often the model may look something up for one question"),
+    Setting("assistant.max_tokens",   whole(256, 32_000),                       4096,               "longest answer, tokens"),
+    Setting("assistant.budget_tokens", whole(1_000, 10_000_000),                200_000,            "most that one run may use, tokens; those read from the prompt cache count a tenth"),
 )
 
 

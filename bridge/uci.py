@@ -23,7 +23,7 @@ def parse(content: str) -> List[Option]:
     """Return the options of a UCI file; raises ValueError naming the line that is not UCI."""
     options: List[Option] = []
     section = ""
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content.split("\n"), 1):  # splitlines would also split at U+2028 within a value
         words = _words(line, number)
         if not words:
             continue

@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import List
 
+from bridge.commands import completion
 from firmware_targets import contents
 from firmware_targets.entries import Entry, ar, control, gzipped, lines, size, tar
 
@@ -29,6 +30,14 @@ def services() -> List[Entry]:
     ]
 
 
+def completions() -> List[Entry]:
+    """Return the completion scripts, at the places where bash-completion and zsh look."""
+    return [
+        Entry("usr/share/bash-completion/completions/sigen-bridge", f"{completion.bash()}\n".encode()),
+        Entry("usr/share/zsh/vendor-completions/_sigen-bridge", f"{completion.zsh()}\n".encode()),
+    ]
+
+
 def units() -> List[str]:
     """Return the names of the units in init/systemd."""
     return sorted(path.name for path in (contents.ROOT / "init" / "systemd").glob("sigen-bridge*.*") if path.is_file())
@@ -38,6 +47,7 @@ def data(cache: Path) -> List[Entry]:
     """Return every file of the package."""
     found = [entry for name in contents.parts() for entry in contents.files(name, cache)]
     found += services()
+    found += completions()
     found.append(Entry(CONFIG, contents.init("conf/sigen-bridge.ini")))
     licence = contents.ROOT / "LICENSE"
     if licence.exists():

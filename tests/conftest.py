@@ -57,7 +57,7 @@ def loopback_only(monkeypatch):
 def clean_environment(monkeypatch):
     """Hide this machine's own settings from the program under test."""
     for name in list(os.environ):
-        if name.startswith(("SIGEN_", "AMBER_", "ENPHASE_")) and name != "SIGEN_BRIDGE_TEST_STRICT":
+        if name.startswith(("SIGEN_", "AMBER_", "ENPHASE_", "ANTHROPIC_")) and name != "SIGEN_BRIDGE_TEST_STRICT":
             monkeypatch.delenv(name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge import config, ini, uci
@@ -129,6 +129,7 @@ def test_uci_errors_name_the_line(content):
 
 
 @given(st.text(alphabet=st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="'"), max_size=30))
+@example("a\u2028b")
 def test_any_value_survives_uci_quotes(value):
     assert uci.parse(f"config a\n\toption b '{value}'\n")[0].value == value
 

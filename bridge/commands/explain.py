@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import re
 import textwrap
 from typing import Iterator
 
@@ -12,21 +14,22 @@ from bridge.errors import EXIT_OK
 from bridge.peers.explanations import Entry, Explanations, load_texts
 from bridge.wiring import vendor
 
-HELP = "explain an error code, mode, register, MQTT topic, sign or exit code; offline"
+HELP = "explain an error code, mode, register, topic, sign, finding or exit code; offline"
 WIDTH = 100
-SPOKEN_KINDS = ("error code", "operating mode", "register")  # the others say it in their name
+LEVELS = {"ok": "ok: nothing to do", "note": "note: good to know", "problem": "problem: doctor exits with 10"}
+SPOKEN_KINDS = ("doctor finding", "error code", "operating mode", "register")  # the others say it in their name
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument("word", nargs="*", metavar="WORD",
-                        help="such as 1502, nbi, 30005, signs, wiring, auth, mqtt, exception 2, http 424")
+                        help="such as 1502, nbi, 30005, signs, wiring, auth, mqtt, tariff, plant_silent, exit 7")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print what is known about the words, or without any which words are known."""
-    book = Explanations(vendor(settings), load_texts())
+    book = Explanations(vendor(settings), load_texts(), findings())
     if not args.word:
         _contents(book, args.json)
         return EXIT_OK
@@ -36,6 +39,20 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return EXIT_OK
     print("\n\n".join("\n".join(lines(entry)) for entry in found))
     return EXIT_OK
+
+
+def findings() -> Iterator[Entry]:
+    """Yield what doctor can find; nothing on a router that has no doctor."""
+    try:
+        rules = importlib.import_module("bridge.control.diagnosis").RULES
+    except ModuleNotFoundError:
+        return
+    told = {code: re.sub(r"{(\w+)}", lambda gap: gap[1].upper(), rule.advice) for code, rule in rules.items()}
+    yield Entry("overview", ("findings", "doctor findings"), "what doctor can find, and the one thing to do about it",
+                tuple((code, told[code] or "nothing to do") for code in rules), (), ("doctor",))
+    for code, rule in rules.items():
+        yield Entry("doctor finding", (code, f"finding {code}"), code.replace("_", " "),
+                    (("level", LEVELS[rule.level]), ("do", told[code] or "nothing")), (), ("doctor",))
 
 
 def content(entry: Entry) -> dict:
@@ -71,4 +88,4 @@ def _contents(book: Explanations, as_json: bool) -> None:
     width = max(len(entry.words[0]) for entry in shown)
     for entry in shown:
         print(f"{entry.words[0]:<{width}}  {entry.title}")
-    print("and every error code, mode, register number or name, HTTP status, exception and exit code")
+    print("and every error code, mode, register, HTTP status, exception, exit code and finding of doctor")

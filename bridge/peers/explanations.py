@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib.resources
 import json
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.errors import ConfigError
 from bridge.peers.sigen_codes import CODES, MODES, REGIONS, Code
@@ -41,9 +41,9 @@ def load_texts() -> Mapping[str, Any]:
 class Explanations:
     """Every entry by its words; ``plant`` is whose registers are explained."""
 
-    def __init__(self, plant: Vendor, texts: Mapping[str, Any]) -> None:
+    def __init__(self, plant: Vendor, texts: Mapping[str, Any], more: Iterable[Entry] = ()) -> None:
         self._plant = plant
-        self.entries = tuple(all_entries(texts))
+        self.entries = (*all_entries(texts), *more)
         self._by_word: Dict[str, Entry] = {}
         for entry in self.entries:
             for word in entry.words:
@@ -82,7 +82,8 @@ class Explanations:
         return [
             Entry(
                 "register", (str(row.address), row.name), row.note or row.name.replace("_", " "),
-                tuple(register_facts(row, self._plant)), tuple(register_text(row, address)), ("modbus",),
+                tuple(register_facts(row, self._plant)), tuple(register_text(row, address)),
+                ("modbus", "battery") if row.access == "rw" and row.scope == "plant" else ("modbus",),
             )
             for row in rows
         ]

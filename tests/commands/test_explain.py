@@ -34,6 +34,11 @@ OFFLINE = ("-S", "-E", "-c", (
     (("424",), ("http 424",)), (("http", "401"), ("token",)), (("403",), ("firewall", "developer portal")),
     (("429",), ("Retry-After",)), (("codes",), ("11003", "1116")), (("modes",), ("vpp", "custom")),
     (("idle",), ("neither charges nor discharges",)), (("selfConsumption-grid",), ("to the grid before",)),
+    (("tariff",), ("half-hours", "24:00", "minus what feed-in pays")), (("amber",), ("nemTime", "+10:00")),
+    (("40031",), ("discharge, battery first", "battery")), (("30037",), ("+ is charging",)),
+    (("battery",), ("40031", "at most 6 h", "control.enabled")), (("lease",), ("40029 = 1 takes control",)),
+    (("plant_silent",), ("doctor finding", "access list", "exits with 10")), (("serial_swapped",), ("A+ and B-",)),
+    (("findings",), ("plant_silent", "shelly_missing", "cloud_login")), (("shelly",), ("number:203", "EXPORT")),
     (("regions",), ("openapi-aus.sigencloud.com",)),
 ])
 def test_what_is_explained(bridge, words, expected):
@@ -52,6 +57,48 @@ def test_without_a_word_the_topics_are_listed(bridge):
         assert f"\n{word} " in "\n" + done.stdout
     listed = json.loads(bridge("explain", "--json").stdout)["words"]
     assert {"auth", "signs", "wiring"} <= {row["word"] for row in listed}
+
+
+def test_every_finding_of_doctor_every_register_code_and_exit_is_explained():
+    """The tables the program works with and what it explains cannot drift apart."""
+    from bridge import errors
+    from bridge.commands.explain import findings
+    from bridge.control.diagnosis import RULES
+    from bridge.peers.explanations import Explanations, load_texts
+    from bridge.peers.sigen_codes import CODES, MODES
+    from bridge.registers import sigenergy, vendor_from
+
+    book = Explanations(vendor_from(sigenergy), load_texts(), findings())
+    for code, rule in RULES.items():
+        assert book.find([code])  # itself, or what has the word with better right: vpp is a mode
+        entry, = book.find(["finding", code])
+        assert entry.kind == "doctor finding" and "{" not in str(entry.facts)
+        assert dict(entry.facts)["level"].startswith(rule.level)
+    words = [str(row.code) for row in CODES] + [f"mode {row.number}" for row in MODES]
+    words += [str(row.address) for row in vendor_from(sigenergy).rows]
+    words += [f"exit {code}" for name, code in vars(errors).items() if name.startswith("EXIT_")]
+    for word in words:
+        assert book.find([word])
+
+
+def test_what_an_entry_points_to_exists():
+    from bridge.commands.explain import findings
+    from bridge.peers.explanations import Explanations, load_texts
+    from bridge.registers import sigenergy, vendor_from
+
+    book = Explanations(vendor_from(sigenergy), load_texts(), findings())
+    for entry in book.entries:
+        for word in entry.see:
+            assert book.find([word]), f"{entry.words[0]} points to {word}"
+
+
+def test_a_router_without_doctor_explains_the_rest(monkeypatch):
+    import sys
+
+    from bridge.commands.explain import findings
+
+    monkeypatch.setitem(sys.modules, "bridge.control.diagnosis", None)
+    assert list(findings()) == []
 
 
 def test_for_machines(bridge):

@@ -77,6 +77,8 @@ def test_dpkg_installs_runs_upgrades_and_purges(dist, debian, plant, tmp_path):
     assert content["load_w"] == 11340
     compiled = [path for path in own_files(root) if path.endswith(".pyc")]
     assert len(compiled) > 150
+    for place in ("bash-completion/completions/sigen-bridge", "zsh/vendor-completions/_sigen-bridge"):
+        assert "battery" in (root / "usr/share" / place).read_text()
 
     config = root / deb.CONFIG
     config.write_text("[modbus]\nhost = 10.1.2.3\n")
