@@ -75,11 +75,11 @@ def attach(service: Any, settings: Settings, clock: Clock) -> Desk:
             wish = json.loads(request.body)
             if not isinstance(wish, dict):
                 raise ConfigError("battery: a JSON object is wanted")
-        except ValueError:
+        except (ValueError, RecursionError):
             return json_answer({"error": "battery: a JSON object is wanted", "exit": 2}, 400)
         except ConfigError as error:
             return json_answer({"error": str(error), "exit": 2}, 400)
-        who = str(wish.get("who") or "http")[:40]
+        who = "".join(filter(str.isprintable, str(wish.get("who") or "http")))[:40]
         try:
             report = loop.errands.ask(lambda link, unit: counter.serve(link, unit, wish, who), answer_s)
         except BridgeError as error:
