@@ -12,7 +12,8 @@ from bridge.control.battery import Command
 from bridge.errors import Refused
 from bridge.peers.sigen_errors import ApiRejected
 from bridge.sim.sigen_cloud import SigenCloudSim
-from bridge.wiring_battery import seconds_asked, send_by_cloud
+from bridge.wiring_battery import seconds_asked
+from bridge.wiring_battery_cloud import send_by_cloud
 from bridge.wiring_control import desk
 from tests.commands.cloud_desk import KEY, SECRET, STATION
 
@@ -33,10 +34,11 @@ def sim(clock):
 
 @pytest.fixture
 def settings(sim, tmp_path):
-    def make(enabled="yes"):
+    def make(enabled="yes", **more):
         told = {
             "cloud.base_url": sim.base_url, "cloud.system_id": STATION, "cloud.app_key": KEY, "cloud.app_secret": SECRET,
             "cloud.region": "eu", "run.state_dir": str(tmp_path), "control.enabled": enabled,
+            **more,
         }
         return Settings({key: Origin(value, "test") for key, value in told.items()})
     return make
@@ -94,3 +96,13 @@ def test_until_is_a_time_of_day_or_a_moment(settings, clock):
     clock.jump_wall(-clock.now())
     with pytest.raises(Refused, match="clock"):
         seconds_asked(None, "23:59", settings(), clock)
+
+
+def test_the_owners_limits_bound_the_cloud_too(sim, settings, clock):
+    bounded = settings(**{"control.max_charge_w": 1500.0})
+    with pytest.raises(Refused, match="control.max_charge_w"):
+        send_by_cloud(bounded, clock, CHARGE, "openapi", False)
+    assert not sent(sim)
+    bounded = settings(**{"control.max_export_w": 1000.0, "control.max_import_w": 6000.0})
+    body = send_by_cloud(bounded, clock, CHARGE._replace(max_import_w=9000.0), "openapi", True)["body"]["commands"][0]
+    assert body["maxSellPower"] == 1.0 and body["maxPurchasePower"] == 6.0

@@ -30,8 +30,8 @@ from bridge.wiring_battery import (
     report_of,
     running_bridge,
     seconds_asked,
-    send_by_cloud,
 )
+from bridge.wiring_battery_cloud import send_by_cloud
 from bridge.wiring_control import desk
 
 DAEMON = True  # logs its state changes
