@@ -141,12 +141,31 @@ class StateDir:
         return Lock(handle)
 
     def lock_holder(self, name: str) -> Optional[int]:
-        """Return the process id that the holder of a lock wrote down; only true while the lock is held."""
+        """Return the process id that the holder of a lock wrote down; only true while the lock is held.
+
+        None when that process has not got the file open: on a disk that is full or read-only the number is old,
+        and whoever has it today must not be asked to end.
+        """
+        path = os.path.join(self.path, name)
         try:
-            with open(os.path.join(self.path, name), encoding="ascii") as handle:
-                return int(handle.read())
+            with open(path, encoding="ascii") as handle:
+                holder = int(handle.read())
         except (OSError, ValueError):
             return None
+        opened = f"/proc/{holder}/fd"
+        try:
+            return holder if any(_leads_to(os.path.join(opened, one), path) for one in os.listdir(opened)) else None
+        except PermissionError:
+            return holder  # another user's, whom we could not end either
+        except OSError:
+            return None
+
+
+def _leads_to(descriptor: str, path: str) -> bool:
+    try:
+        return os.path.samefile(descriptor, path)
+    except OSError:
+        return False  # closed meanwhile
 
 
 class Lock:

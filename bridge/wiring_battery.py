@@ -149,5 +149,6 @@ def seconds_asked(lasting: Optional[str], until: Optional[str], settings: Settin
     if len(until) > len("23:59"):
         return moment(until, None) - now
     today = datetime.fromtimestamp(now)
-    ends = (moment(f"{day:%Y-%m-%d}T{until.zfill(5)}", None) for day in (today, today + timedelta(days=1)))
-    return next(end for end in ends if end > now) - now
+    word = until.zfill(5)
+    day = today if word > f"{today:%H:%M}" else today + timedelta(days=1)  # not one that has passed, or never was
+    return moment(f"{day:%Y-%m-%d}T{word}", None) - now

@@ -83,6 +83,7 @@ class Keeper:
         why = plant.hindrance(standing)
         if why:
             raise Refused(f"battery: {why}")
+        standing = standing._replace(native_mode=self.book.native_before(standing.native_mode))
         now, mono = self._clock.now(), self._clock.monotonic()
         return leases.opened(held, command, who, standing, now, mono, self.book.boot)
 

@@ -20,6 +20,8 @@ from bridge.state import Lock, StateDir, boot_id
 
 TARIFF_FILE = "tariff.json"
 LOOK_S = 3.0  # within the 5 s of the guarantee
+INHERITED_S = 600.0  # the app needs some seconds; who changed the mode on purpose did so later
+MODE_LOST = "the mode was "
 LOCK_TRIES, LOCK_PAUSE_S = 3, 0.02
 OVERDUE_S = 10.0  # a holder that hangs this long after the end of its lease is not waited for
 
@@ -155,7 +157,7 @@ class LeaseBook:
         self.journal.event("bridge", "mode", text)
         last = self.last()
         if last is not None and done:
-            last["by_hand"] = [one for one in last.get("by_hand", ()) if not one.startswith("the mode was ")]
+            last["by_hand"] = [one for one in last.get("by_hand", ()) if not one.startswith(MODE_LOST)]
             last["mode"] = text
             self._state.save(leases.LAST_FILE, last, durable=True)
 
@@ -163,6 +165,17 @@ class LeaseBook:
         """Return how the last lease ended, or None."""
         found = self._state.load(leases.LAST_FILE)
         return found if isinstance(found, dict) else None
+
+    def native_before(self, found: int) -> int:
+        """Return the mode that a release has to lead back to, the plant being in mode ``found`` now.
+
+        Right after a command it is in self-consumption, and what it was in before that is still to be set.
+        """
+        last = self.last() or {}
+        lost = any(str(one).startswith(MODE_LOST) for one in last.get("by_hand", ()))
+        if found == 0 and lost and 0 <= self._clock.now() - float(last.get("at", 0.0)) < INHERITED_S:
+            return int(last.get("native_mode", 0))
+        return found
 
     def on_disk(self) -> Optional[Lease]:
         """Return the lease on disk, whoever holds it; not one of ours that is over and could not be deleted."""

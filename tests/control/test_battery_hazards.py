@@ -262,3 +262,30 @@ def test_the_link_lost_for_good_is_an_error_and_nothing_else(bench):
     bench.wire.down = True
     with pytest.raises(LinkError):
         bench.begin("charge", 60.0)
+
+
+def test_a_process_id_that_is_old_is_nobodys(tmp_path):
+    """Whoever has the number today must not be sent a SIGTERM."""
+    state = StateDir(str(tmp_path))
+    lock = state.lock("lease.lock")
+    assert state.lock_holder("lease.lock") == os.getpid()
+    (tmp_path / "lease.lock").write_text(str(os.getppid()))
+    assert state.lock_holder("lease.lock") is None
+    (tmp_path / "lease.lock").write_text("999999999")
+    assert state.lock_holder("lease.lock") is None
+    lock.release()
+
+
+def test_the_mode_before_two_commands_in_a_row_is_not_forgotten(tmp_path):
+    bench = Bench(tmp_path, native_mode=1)
+    asked = []
+    bench.desk.keeper.on_mode_lost = asked.append
+    bench.begin("charge", 20.0)
+    bench.run(22)
+    bench.begin("discharge", 20.0)
+    bench.run(22)
+    assert asked == [1, 1] and "Sigen AI (1)" in bench.desk.report()["last"]["by_hand"][0]
+    bench.clock.advance(3600.0)  # the owner left it in self-consumption
+    bench.begin("discharge", 20.0)
+    bench.run(22)
+    assert asked == [1, 1] and bench.desk.report()["last"]["by_hand"] == []
