@@ -166,7 +166,7 @@ class Keeper:
             if self._yielded(standing, lease.changed(standing.holding, self._verified < 0)):
                 return
             self._verified = mono
-            for address in lease.floating:
+            for address in set(lease.floating) & set(standing.holding):
                 self.book.expects(address, standing.holding[address])
         if standing.off_grid != 0:
             self._release("the plant went off the grid")

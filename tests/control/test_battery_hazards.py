@@ -289,3 +289,19 @@ def test_the_mode_before_two_commands_in_a_row_is_not_forgotten(tmp_path):
     bench.begin("discharge", 20.0)
     bench.run(22)
     assert asked == [1, 1] and bench.desk.report()["last"]["by_hand"] == []
+
+
+def test_registers_that_cannot_be_read_for_a_while_end_nothing_and_break_nothing(bench):
+    bench.begin("charge", 60.0, max_import_w=6000.0)
+    exchange, until = bench.wire.exchange, bench.clock.monotonic() + 20
+
+    def withheld(request):
+        if request[1] == 3 and bench.clock.monotonic() < until:
+            return bytes((request[0], 0x83, 2))
+        return exchange(request)
+
+    bench.wire.exchange = withheld
+    bench.run(40)
+    assert bench.desk.report()["state"] == "held"
+    bench.run(30)
+    assert back(bench)
