@@ -38,6 +38,17 @@ class Clock:
             return self._stopped.is_set()
         return self._stopped.wait(seconds)
 
+    def pause(self, seconds: float) -> None:
+        """Sleep, also when the program was asked to stop: for what a device wants, a few seconds at most."""
+        until = self.monotonic() + seconds
+        self.wait(seconds)
+        left_s = until - self.monotonic()
+        if left_s > 0:
+            self._sleep(left_s)
+
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def wait_for(self, event: threading.Event, seconds: float) -> bool:
         """Sleep until ``event`` is set, or as ``wait`` does; returns True when the program is asked to stop."""
         if event not in self._also:
@@ -83,6 +94,9 @@ class ManualClock(Clock):
 
     def wait_for(self, event: threading.Event, seconds: float) -> bool:
         return self.stopped if event.is_set() else self.wait(seconds)
+
+    def _sleep(self, seconds: float) -> None:
+        self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
         """Move both clocks forward and run the callbacks."""

@@ -187,11 +187,16 @@ def _sink_health(outbox: Outbox) -> Dict[str, Any]:
 
 
 def stop_on_signals(clock: Clock) -> None:
-    """End the loop on SIGTERM and Ctrl-C; a second Ctrl-C ends at once."""
+    """End the loop on SIGTERM, Ctrl-C and a terminal that is closed; a second Ctrl-C ends at once.
+
+    A closed terminal is told of more than once, by the shell and by the kernel; under nohup it stays ignored.
+    """
 
     def stop(number: int, frame: object) -> None:
         clock.stop()
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stop)

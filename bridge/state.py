@@ -119,26 +119,53 @@ class StateDir:
     def lock(self, name: str) -> Optional[Lock]:
         """Take ``name`` for this process until it lets go or dies; None while another process has it.
 
-        Raises OSError when the directory cannot be written.
+        Raises OSError when it can neither be written nor read. A disk that is full or became read-only does not
+        keep it from being had: what was begun has to be ended there, too.
         """
-        os.makedirs(self.path, mode=0o700, exist_ok=True)
-        handle = os.open(os.path.join(self.path, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = os.path.join(self.path, name)
+        try:
+            os.makedirs(self.path, mode=0o700, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(handle)
             return None
-        os.truncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
+        try:
+            os.truncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+        except OSError:
+            pass  # the lock is what counts; who holds it is then not known
         return Lock(handle)
 
     def lock_holder(self, name: str) -> Optional[int]:
-        """Return the process id that the holder of a lock wrote down; only true while the lock is held."""
+        """Return the process id that the holder of a lock wrote down; only true while the lock is held.
+
+        None when that process has not got the file open: on a disk that is full or read-only the number is old,
+        and whoever has it today must not be asked to end.
+        """
+        path = os.path.join(self.path, name)
         try:
-            with open(os.path.join(self.path, name), encoding="ascii") as handle:
-                return int(handle.read())
+            with open(path, encoding="ascii") as handle:
+                holder = int(handle.read())
         except (OSError, ValueError):
             return None
+        opened = f"/proc/{holder}/fd"
+        try:
+            return holder if any(_leads_to(os.path.join(opened, one), path) for one in os.listdir(opened)) else None
+        except PermissionError:
+            return holder  # another user's, whom we could not end either
+        except OSError:
+            return None
+
+
+def _leads_to(descriptor: str, path: str) -> bool:
+    try:
+        return os.path.samefile(descriptor, path)
+    except OSError:
+        return False  # closed meanwhile
 
 
 class Lock:

@@ -12,11 +12,9 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.control import battery_cloud
-from bridge.control.battery import Command
 from bridge.control.battery_desk import Desk
 from bridge.control.schedule import moment
-from bridge.errors import EXIT_PLANT, EXIT_REFUSED, BridgeError, ConfigError, LinkError, PeerError, RateLimited, Refused
+from bridge.errors import EXIT_PLANT, EXIT_REFUSED, ConfigError, LinkError, PeerError, RateLimited, Refused
 from bridge.link.bridge_http import get_json, post_json, somebody_listens
 from bridge.settings import duration
 from bridge.wiring import serial_line, tcp_link, vendor
@@ -25,7 +23,6 @@ from bridge.wiring_control import answer_within_s, desk
 LOOK_S = 0.5
 REPLY_S = 2.0  # the bridge answers from memory
 GONE_S = 30  # how long another process may take to give the battery back
-CLOUD_EFFECT_S = 45.0  # what the cloud takes to pass a command on, and the battery to follow
 ERROR_OF_EXIT = {2: ConfigError, EXIT_PLANT: LinkError, 7: RateLimited, EXIT_REFUSED: Refused}
 Where = Tuple[Any, int]
 
@@ -152,40 +149,6 @@ def seconds_asked(lasting: Optional[str], until: Optional[str], settings: Settin
     if len(until) > len("23:59"):
         return moment(until, None) - now
     today = datetime.fromtimestamp(now)
-    ends = (moment(f"{day:%Y-%m-%d}T{until.zfill(5)}", None) for day in (today, today + timedelta(days=1)))
-    return next(end for end in ends if end > now) - now
-
-
-def send_by_cloud(settings: Settings, clock: Clock, command: Command, via: str, dry_run: bool) -> Dict[str, Any]:
-    """Send a command to the cloud and look whether the plant follows; ``confirmed`` is None when that is unknown.
-
-    A command at the cloud ends by its own duration. Raises Refused in a mode in which it would be ignored.
-    """
-    from bridge.peers.sigen_commands import send_commands, shown_request
-    from bridge.wiring_cloud import openapi
-
-    batch = battery_cloud.batch([command], settings["cloud.system_id"], clock.now())
-    if dry_run:
-        request = shown_request(batch, settings["cloud.system_id"], settings["cloud.base_url"] or "https://(region)")
-        return {"via": via, "method": request.method, "url": request.url, "body": request.body}
-    desk(settings, clock).keeper.rules.check()
-    if not clock.synced():
-        raise Refused("battery: this machine's clock is not set yet; no clock, no command")
-    api = openapi(settings, clock)
-    journal = desk(settings, clock).keeper.book.journal
-    try:
-        mode = api.mode()
-        why = battery_cloud.mode_hindrance(mode.number, mode.label)
-        if why:
-            raise Refused(f"battery: {why}")
-        send_commands(api, batch, settings["cloud.system_id"])
-        journal.event("cli", "cloud", f"{batch[0]['activeMode']} by {via}", body=batch[0])
-        clock.wait(CLOUD_EFFECT_S)
-        try:
-            seen: Optional[bool] = battery_cloud.confirmed(command, api.energy_flow().battery_charge_kw)
-        except BridgeError:
-            seen = None
-    finally:
-        api.close()
-    journal.event("cli", "effect", {True: "seen", False: "not seen", None: "not known"}[seen])
-    return {"via": via, "taken": True, "confirmed": seen, "commands": batch}
+    word = until.zfill(5)
+    day = today if word > f"{today:%H:%M}" else today + timedelta(days=1)  # not one that has passed, or never was
+    return moment(f"{day:%Y-%m-%d}T{word}", None) - now

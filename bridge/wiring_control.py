@@ -6,15 +6,17 @@ Never writes: constructing reads the lease on disk, the first tick acts on it.
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from bridge.clock import Clock
 from bridge.config import Settings
+from bridge.control.battery import IDLE, Command, as_record, checked
 from bridge.control.battery_desk import Desk
 from bridge.control.battery_journal import Journal
 from bridge.control.battery_keeper import Keeper
 from bridge.control.battery_limits import Rules
 from bridge.control.battery_plant import Site
+from bridge.control.battery_text import status_lines
 from bridge.control.lease_book import LeaseBook
 from bridge.control.timetable import Timetable
 from bridge.errors import EXIT_PLANT, BridgeError, ConfigError
@@ -75,11 +77,11 @@ def attach(service: Any, settings: Settings, clock: Clock) -> Desk:
             wish = json.loads(request.body)
             if not isinstance(wish, dict):
                 raise ConfigError("battery: a JSON object is wanted")
-        except ValueError:
+        except (ValueError, RecursionError):
             return json_answer({"error": "battery: a JSON object is wanted", "exit": 2}, 400)
         except ConfigError as error:
             return json_answer({"error": str(error), "exit": 2}, 400)
-        who = str(wish.get("who") or "http")[:40]
+        who = "".join(filter(str.isprintable, str(wish.get("who") or "http")))[:40]
         try:
             report = loop.errands.ask(lambda link, unit: counter.serve(link, unit, wish, who), answer_s)
         except BridgeError as error:
@@ -91,7 +93,30 @@ def attach(service: Any, settings: Settings, clock: Clock) -> Desk:
     service.more_routes["/v1/battery"] = shown
     service.writers["/v1/battery"] = asked
     service.doors.append(ControlDoor(counter, loop))
+    for outbox in service.outboxes:
+        if outbox.name == "mqtt":
+            outbox.sink.take_commands(TopicControl(counter, loop, answer_s, settings["control.lease_minutes"]))
     return counter
+
+
+class TopicControl:
+    """What the command topics of the MQTT sink ask for, put to the desk in the loop's thread."""
+
+    def __init__(self, counter: Desk, loop: Any, answer_s: float, lease_minutes: float) -> None:
+        self._counter, self._loop, self._answer_s, self._lease_minutes = counter, loop, answer_s, lease_minutes
+
+    def on_command(self, action: str, value: Mapping[str, Optional[float]]) -> str:
+        """Do it and say how things stand; ``value`` has power_w and minutes. Raises BridgeError with the reason."""
+        if action == "release":
+            wish: Dict[str, Any] = {"do": "release"}
+        else:
+            minutes = value.get("minutes")
+            seconds = 60.0 * (self._lease_minutes if minutes is None else minutes)
+            command = Command(IDLE if action == "hold" else action, seconds, value.get("power_w"))
+            wish = {"do": "begin", "command": as_record(checked(command))}
+        serve = self._counter.serve
+        report = self._loop.errands.ask(lambda link, unit: serve(link, unit, wish, "mqtt"), self._answer_s)
+        return status_lines(report)[0]
 
 
 class ControlDoor:

@@ -52,6 +52,8 @@ class ModeBack:
         if len(found) != 1:
             names = ", ".join(choice(mode) for mode in found) or "none"
             raise Refused(f"the station offers {names} under number {native}; choose it in the mySigen app")
+        if self._book.on_disk() is not None:  # it would end that one, and not come back after it
+            raise Refused("another battery command is in force meanwhile; choose the mode in the mySigen app")
         modes.set(found[0])
         for pause_s in LOOK_AGAIN_S:
             self._clock.wait(pause_s)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 
 import pytest
 
 from bridge.clock import ManualClock
 from bridge.config import Origin, Settings
 from bridge.control.battery import Command
-from bridge.errors import Refused
+from bridge.errors import ConfigError, Refused
 from bridge.peers.sigen_errors import ApiRejected
 from bridge.sim.sigen_cloud import SigenCloudSim
-from bridge.wiring_battery import seconds_asked, send_by_cloud
+from bridge.wiring_battery import seconds_asked
+from bridge.wiring_battery_cloud import send_by_cloud
 from bridge.wiring_control import desk
 from tests.commands.cloud_desk import KEY, SECRET, STATION
 
@@ -33,10 +36,11 @@ def sim(clock):
 
 @pytest.fixture
 def settings(sim, tmp_path):
-    def make(enabled="yes"):
+    def make(enabled="yes", **more):
         told = {
             "cloud.base_url": sim.base_url, "cloud.system_id": STATION, "cloud.app_key": KEY, "cloud.app_secret": SECRET,
             "cloud.region": "eu", "run.state_dir": str(tmp_path), "control.enabled": enabled,
+            **more,
         }
         return Settings({key: Origin(value, "test") for key, value in told.items()})
     return make
@@ -94,3 +98,28 @@ def test_until_is_a_time_of_day_or_a_moment(settings, clock):
     clock.jump_wall(-clock.now())
     with pytest.raises(Refused, match="clock"):
         seconds_asked(None, "23:59", settings(), clock)
+
+
+def test_the_owners_limits_bound_the_cloud_too(sim, settings, clock):
+    bounded = settings(**{"control.max_charge_w": 1500.0})
+    with pytest.raises(Refused, match="control.max_charge_w"):
+        send_by_cloud(bounded, clock, CHARGE, "openapi", False)
+    assert not sent(sim)
+    bounded = settings(**{"control.max_export_w": 1000.0, "control.max_import_w": 6000.0})
+    body = send_by_cloud(bounded, clock, CHARGE._replace(max_import_w=9000.0), "openapi", True)["body"]["commands"][0]
+    assert body["maxSellPower"] == 1.0 and body["maxPurchasePower"] == 6.0
+
+
+def test_until_a_time_that_last_night_did_not_have(settings, monkeypatch):
+    """2026-10-04 02:30 never was in Melbourne; asked for that evening, it is the next night's."""
+    monkeypatch.setenv("TZ", "Australia/Melbourne")
+    time.tzset()
+    try:
+        evening = ManualClock(now=datetime.fromisoformat("2026-10-04T23:00:00+11:00").timestamp())
+        assert seconds_asked(None, "02:30", settings(), evening) == pytest.approx(3.5 * 3600)
+        before = ManualClock(now=datetime.fromisoformat("2026-10-03T23:00:00+10:00").timestamp())
+        with pytest.raises(ConfigError, match="does not exist"):
+            seconds_asked(None, "02:30", settings(), before)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

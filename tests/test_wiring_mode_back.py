@@ -64,3 +64,14 @@ def test_a_cloud_that_fails_leaves_the_task_with_the_owner(tmp_path, sim):
 def test_a_plant_that_was_in_self_consumption_needs_nobody(tmp_path, sim):
     _, asked = ended(tmp_path, sim, 0)
     assert asked == [] and not sim.log
+
+
+def test_a_command_that_began_meanwhile_is_not_disturbed(tmp_path, sim):
+    """Entries of a schedule follow one another: the mode of the first must not end the second."""
+    sim.world.stations[HOME].mode = 0
+    bench = Bench(tmp_path)
+    told = settings(sim, tmp_path)
+    bench.desk = desk(told, bench.clock)
+    bench.desk.keeper.begin(bench.link, UNIT, Command("charge", 20.0, 2000.0), "test")
+    assert not ModeBack(told, bench.clock, bench.desk.keeper.book).run(1)
+    assert sim.world.stations[HOME].mode == 0

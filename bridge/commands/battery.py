@@ -30,15 +30,14 @@ from bridge.wiring_battery import (
     report_of,
     running_bridge,
     seconds_asked,
-    send_by_cloud,
 )
+from bridge.wiring_battery_cloud import send_by_cloud
 from bridge.wiring_control import desk
 
 DAEMON = True  # logs its state changes
 HELP = "charge, discharge or hold the battery for a time; every command ends by itself"
 VERBS = {"charge": CHARGE, "discharge": DISCHARGE, "hold": IDLE, "idle": IDLE, "self": SELF, "self-grid": SELF_GRID}
-STEP_S = 1.0
-EFFECT_WAIT_S = 35
+STEP_S, EFFECT_WAIT_S = 1.0, 35
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,8 +119,7 @@ def _hold(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     """Hold a lease in the foreground until it ends; Ctrl-C gives the battery back."""
     counter = desk(settings, clock)
     counter.keeper.rules.check()
-    command = _command(args, settings, clock)
-    where = own_link(settings, clock)
+    command, where = _command(args, settings, clock), own_link(settings, clock)
     stop_on_signals(clock)
     try:
         counter.keeper.begin(*where, command, "cli")
@@ -175,6 +173,8 @@ def _release(args: argparse.Namespace, settings: Settings, clock: Clock, address
         report = report_of(settings, address) if address else counter.report()
     elif address:
         report = ask_bridge(settings, address, "release")
+        if report["state"] == "elsewhere" and holder is not None:  # begun in the foreground before the bridge was
+            report = end_other(counter, holder, clock)
     elif holder is not None and counter.keeper.book.on_disk() is not None:
         report = end_other(counter, holder, clock)
     elif counter.keeper.book.on_disk() is not None:

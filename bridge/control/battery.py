@@ -16,6 +16,7 @@ LEAST_S = 10.0
 MOST_S = 6 * 3600.0  # a lease that outlives its reason by more than this has hurt people
 MOST_COMMANDS = 24  # vendor: commands in a batch per station
 MOST_POWER_W = 1_000_000.0
+MOST_NUMBER = 1e15  # what is beyond it is no power and no time; an int of JSON may be too large for a float
 PRIORITIES = {CHARGE: ("pv", "grid"), DISCHARGE: ("pv", "battery")}
 
 
@@ -119,8 +120,8 @@ def from_record(record: Any) -> Command:
         if name in values or record.get(name) is None:
             continue
         number = record[name]
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number:
-            raise ConfigError(f"battery: {name} = {number!r} is not a number")
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) < MOST_NUMBER:
+            raise ConfigError(f"battery: {name} is not a number, or one beyond all bounds")
         values[name] = float(number)
     values.setdefault("seconds", 0.0)
     return checked(Command(**values))

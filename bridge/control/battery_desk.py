@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from bridge.clock import Clock
 from bridge.control import battery_moves as moves
-from bridge.control.battery import LEAST_S, Command, checked_batch, from_record, said
+from bridge.control.battery import LEAST_S, SELF_GRID, Command, as_record, checked_batch, from_record, said
 from bridge.control.battery_guard import bounds, read_standing
 from bridge.control.battery_keeper import Keeper
 from bridge.control.battery_plant import (
@@ -26,8 +26,10 @@ from bridge.control.battery_plant import (
     target,
 )
 from bridge.control.timetable import Timetable
-from bridge.errors import BridgeError, ConfigError, Refused
+from bridge.errors import BridgeError, ConfigError, LinkError, Refused
 from bridge.link.modbus import ModbusLink, WritingLink
+
+AGAIN_S = 10.0  # between two tries of an entry that the link kept from beginning
 
 
 class Desk:
@@ -35,23 +37,49 @@ class Desk:
 
     def __init__(self, clock: Clock, keeper: Keeper, table: Timetable) -> None:
         self._clock, self.keeper, self.table = clock, keeper, table
+        self._again: Optional[Command] = None  # an entry that could not begin for the link; with its start
+        self._again_at = 0.0
+        self._lost: Optional[float] = None
 
     def tick(self, where: Optional[Tuple[Any, int]]) -> None:
         """Watch the command in force, and begin what the schedule has for now; raises nothing of ours."""
         link, unit = where or (None, 0)
         self.keeper.tick(link, unit)
-        if link is None or not self.table.entries or not self._clock.synced() or not self.keeper.rules.enabled:
+        if link is None or not self._clock.synced() or not self.keeper.rules.enabled:
+            return
+        if not self.table.entries and self._again is None:
             return
         lease = self.keeper.book.lease
         if lease is not None and lease.state != "held":
             return
-        command = self.table.take_due(self._clock.now())
+        command = self._due()
         if command is None:
             return
+        mono = self._clock.monotonic()
         try:
             self.keeper.begin(link, unit, command._replace(seconds=max(LEAST_S, command.seconds)), "schedule")
+        except LinkError as error:  # an answer that was lost shall not cost the night's charge
+            if self._lost != command.end:
+                self.keeper.book.journal.event("schedule", "delayed", f"{said(command)}: {error}")
+            self._again, self._again_at, self._lost = command, mono + AGAIN_S, command.end
         except BridgeError as error:
             self.keeper.book.journal.event("schedule", "refused", f"{said(command)}: {error}")
+
+    def _due(self) -> Optional[Command]:
+        """Return what is due with its true start: the schedule's next entry, else one that failed for the link."""
+        now, again = self._clock.now(), self._again
+        fresh = self.table.take_due(now)
+        if fresh is not None:
+            self._again = None
+            return fresh
+        if again is None or self._clock.monotonic() < self._again_at:
+            return None
+        self._again = None
+        left_s = (again.end or now) - now
+        if left_s < LEAST_S or left_s > again.seconds:
+            self.keeper.book.journal.event("schedule", "missed", said(again))
+            return None
+        return again._replace(start=now, seconds=left_s)
 
     def serve(self, link: WritingLink, unit: int, wish: Mapping[str, Any], who: str) -> Dict[str, Any]:
         """Do what ``wish`` asks for: {"do": begin|plan|release|schedule, ...}; returns the report.
@@ -60,14 +88,21 @@ class Desk:
         """
         do = wish.get("do")
         if do == "begin":
-            self.keeper.begin(link, unit, from_record(wish.get("command")), who)
+            command = from_record(wish.get("command"))
+            if command.start is not None:
+                raise ConfigError("battery: begin is for now; a command with a start belongs into a schedule")
+            self.keeper.begin(link, unit, command, who)
         elif do == "plan":
             return {"plan": self.plan(link, unit, from_record(wish.get("command")))}
         elif do == "release":
+            self._again = None
             self.table.clear(who)
             self.keeper.release(link, unit, f"asked for by {who}")
         elif do == "schedule":
-            self.schedule([from_record(one) for one in wish.get("commands") or ()], who)
+            commands = wish.get("commands")
+            if not isinstance(commands, list):
+                raise ConfigError("battery schedule: a list of commands is wanted")
+            self.schedule([from_record(one) for one in commands], who)
         else:
             raise ConfigError(f"battery: {do!r} is not one of begin, plan, release, schedule")
         return self.report()
@@ -77,7 +112,10 @@ class Desk:
         self.keeper.rules.check()
         if not self._clock.synced():
             raise Refused("battery schedule: this machine's clock is not set yet; no clock, no command")
+        if any(one.action == SELF_GRID for one in commands):
+            raise Refused("battery schedule: self-grid is known to the cloud only")
         self.table.put(checked_batch(commands, self._clock.now()), who)
+        self._again = None
 
     def plan(self, link: ModbusLink, unit: int, command: Command) -> Dict[str, Any]:
         """Return every register before and after, without writing; raises what ``begin`` would raise."""
@@ -99,7 +137,8 @@ class Desk:
 
     def report(self) -> Dict[str, Any]:
         """Return the state of the lease and what the schedule still has."""
-        return {**self.keeper.report(), "schedule": self.table.report()}
+        delayed = [{**as_record(one), "text": said(one)} for one in (self._again,) if one is not None]
+        return {**self.keeper.report(), "schedule": [*delayed, *self.table.report()]}
 
     def free(self, link: WritingLink, unit: int, who: str) -> List[str]:
         """Lead a plant out of remote EMS that another, dead controller left in it; returns what was written in words.

@@ -22,6 +22,7 @@ from bridge.control.battery_plant import (
     WORDS,
     Site,
     Standing,
+    kept,
     same,
     shown,
 )
@@ -44,12 +45,14 @@ class Ineffective(PeerError):
 
 
 class Wrote:
-    """What one write did, for the journal."""
+    """What one write did, for the journal; ``cut`` is what a cap reads that the plant made smaller."""
 
-    __slots__ = ("address", "before", "after", "result")
+    __slots__ = ("address", "before", "after", "result", "cut")
 
-    def __init__(self, address: int, before: Optional[int], after: int, result: str) -> None:
-        self.address, self.before, self.after, self.result = address, before, after, result
+    def __init__(
+        self, address: int, before: Optional[int], after: int, result: str, cut: Optional[int] = None,
+    ) -> None:
+        self.address, self.before, self.after, self.result, self.cut = address, before, after, result, cut
 
 
 class Guard:
@@ -66,8 +69,8 @@ class Guard:
         self._link, self._unit, self._snapshot, self._bounds = link, unit, snapshot, bounds
         self._note, self._backup_soc = note, allow_backup_soc
 
-    def write(self, address: int, raw: int, before: Optional[int] = None) -> None:
-        """Write one value and read it back.
+    def write(self, address: int, raw: int, before: Optional[int] = None) -> int:
+        """Write one value, read it back and return what it reads.
 
         Raises Refused before any frame when it is not allowed, DeviceException when the plant refuses,
         Ineffective when it keeps another value, LinkError when it cannot be known whether it was taken.
@@ -81,19 +84,22 @@ class Guard:
             self._note(Wrote(address, before, raw, f"refused (exception {error.code})"))
             raise
         except LinkError:
-            if self._taken(address, raw):
+            stands = self._stands(address)
+            if stands is not None and kept(address, stands, raw):
                 self._note(Wrote(address, before, raw, "taken, though the answer was lost"))
-                return
+                return stands
             self._note(Wrote(address, before, raw, "no answer"))
             raise
         found = self.read(address)
-        if not same(address, found, raw):
-            self._note(Wrote(address, before, raw, f"confirmed, but it reads {shown(address, found)}"))
+        if found is None or not kept(address, found, raw):
+            cut = found if address in CAPS and found is not None and found < raw and found != before else None
+            self._note(Wrote(address, before, raw, f"confirmed, but it reads {shown(address, found)}", cut))
             raise Ineffective(
                 f"the plant confirmed {NAMES[address]} ({address}) = {shown(address, raw)} and kept"
                 f" {shown(address, found)}"
             )
         self._note(Wrote(address, before, raw, "ok"))
+        return found
 
     def check(self, address: int, raw: int) -> None:
         """Raise Refused unless ``raw`` may be written to ``address``."""
@@ -127,11 +133,11 @@ class Guard:
             return None
         return int.from_bytes(data, "big")
 
-    def _taken(self, address: int, raw: int) -> bool:
+    def _stands(self, address: int) -> Optional[int]:
         try:
-            return same(address, self.read(address), raw)
+            return self.read(address)
         except (LinkError, DeviceException):
-            return False
+            return None
 
 
 def bounds(standing: Standing, site: Site, export_limit_w: Optional[float]) -> Dict[int, float]:

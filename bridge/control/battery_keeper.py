@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional
 
 from bridge.clock import Clock
+from bridge.control import battery_limits as limits
 from bridge.control import battery_moves as moves
 from bridge.control import battery_plant as plant
 from bridge.control import lease as leases
-from bridge.control.battery import CHARGE, Command, checked
+from bridge.control.battery import Command, checked
 from bridge.control.battery_guard import Guard, bounds, read_holding, read_standing
 from bridge.control.battery_limits import Rules, Throttle
 from bridge.control.battery_plant import CHARGE_CAP, REMOTE, REMOTE_EMS, Standing, Target
@@ -59,13 +60,17 @@ class Keeper:
         try:
             standing = read_standing(link, unit)
             lease = self._lease_for(command, who, standing)
-            goal = plant.target(command, standing, self.rules.site)
-            if self._import_limit(command) is not None:
+            goal = moves.goal(command, standing, self.rules.site, lease)
+            most = bounds(standing, self.rules.site, None)
+            throttle = limits.throttle(command, self.rules.site, most, self._clock.monotonic())
+            ours = moves.touches(goal)
+            if throttle is not None:  # the cap may rise up to the wish
                 lease = lease._replace(floating=(CHARGE_CAP,))
-            self.book.opened(lease.touching(moves.touches(goal)))
+                ours[CHARGE_CAP] += [int(throttle.asked_w)]
+            self.book.opened(lease.touching(ours))
         finally:
             self.book.let_go()
-        self._goal = goal
+        self._goal, self._throttle = goal, throttle
         self._enter(link, unit, goal, standing)
         return self.report()
 
@@ -78,18 +83,15 @@ class Keeper:
         why = plant.hindrance(standing)
         if why:
             raise Refused(f"battery: {why}")
+        standing = standing._replace(native_mode=self.book.native_before(standing.native_mode))
         now, mono = self._clock.now(), self._clock.monotonic()
         return leases.opened(held, command, who, standing, now, mono, self.book.boot)
-
-    def _import_limit(self, command: Command) -> Optional[float]:
-        return plant.import_limit_w(command, self.rules.site) if command.action == CHARGE else None
 
     def _guard(self, link: WritingLink, unit: int, standing: Standing) -> Guard:
         lease, book = self.book.lease, self.book
         assert lease is not None
         most = bounds(standing, self.rules.site, plant.export_limit_w(lease.command, self.rules.site))
-        return Guard(link, unit, lease.snapshot, most, lambda done: book.journal.wrote(lease.who, done),
-                     self.rules.restore_backup_soc)
+        return Guard(link, unit, lease.snapshot, most, book.wrote, self.rules.restore_backup_soc)
 
     def _enter(self, link: WritingLink, unit: int, goal: Target, standing: Standing) -> None:
         lease = self.book.lease
@@ -106,17 +108,14 @@ class Keeper:
         mono = self._clock.monotonic()
         self.book.held({**lease.expected, **written})
         self._effect, self._effect_by, self._verified = "waiting", mono + EFFECT_S, mono
-        limit_w = self._import_limit(lease.command)
-        most_w = bounds(standing, self.rules.site, None).get(CHARGE_CAP, 0.0)
-        asked_w = min(lease.command.power_w or 0.0, most_w)
-        self._throttle = None if limit_w is None else Throttle(limit_w, asked_w, mono)
 
     def tick(self, link: Optional[WritingLink], unit: int = 0) -> None:
         """Do what is due now; ``link`` is None while there is none. Raises nothing of ours."""
         if not self.rules.enabled or self.rules.hindrance:
             return
         try:
-            self.book.glance()
+            if link is not None:  # whoever has none could restore nothing, and would only stand in the way
+                self.book.glance()
             if self.book.lease is None:
                 return
             if link is None:
@@ -167,7 +166,7 @@ class Keeper:
             if self._yielded(standing, lease.changed(standing.holding, self._verified < 0)):
                 return
             self._verified = mono
-            for address in lease.floating:
+            for address in set(lease.floating) & set(standing.holding):
                 self.book.expects(address, standing.holding[address])
         if standing.off_grid != 0:
             self._release("the plant went off the grid")
@@ -187,11 +186,13 @@ class Keeper:
 
     def _set_cap(self, link: WritingLink, unit: int, standing: Standing, cap_w: int, present_w: int) -> None:
         try:
-            self._guard(link, unit, standing).write(CHARGE_CAP, cap_w, present_w)
+            found_w = self._guard(link, unit, standing).write(CHARGE_CAP, cap_w, present_w)
         except PeerError as error:  # with a cap that cannot be lowered the import limit cannot be kept
             self._release(str(error))
             return
-        self.book.expects(CHARGE_CAP, cap_w)
+        self.book.expects(CHARGE_CAP, found_w)
+        assert self._goal is not None  # the effect is looked for in what is asked of the battery now
+        self._goal = moves.capped(self._goal, CHARGE_CAP, cap_w)
 
     def _release(self, reason: str) -> None:
         self.book.releasing(reason)

@@ -6,9 +6,10 @@ without a meter. Lowering is at once, raising is slow: a fuse does not wait, a b
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import Mapping, NamedTuple, Optional
 
-from bridge.control.battery_plant import Site
+from bridge.control.battery import CHARGE, Command
+from bridge.control.battery_plant import CHARGE_CAP, TOLERANCE, Site, import_limit_w
 from bridge.errors import Refused
 
 RAISE_AFTER_S = 30.0
@@ -36,17 +37,27 @@ class Throttle:
     """The charge cap of one command; ``limit_w`` is the import that must not be exceeded, ``asked_w`` the wish."""
 
     def __init__(self, limit_w: float, asked_w: float, mono: float) -> None:
-        self._limit_w, self._asked_w = limit_w, asked_w
+        self._limit_w, self.asked_w = limit_w, asked_w
         self._changed = mono
 
     def cap(self, present_w: int, grid_w: Optional[float], battery_w: float, mono: float) -> int:
         """Return the cap to have now, W. What the house takes beside the battery is ``grid_w`` - ``battery_w``."""
         room_w = 0.0 if grid_w is None else self._limit_w - (grid_w - battery_w)
-        wanted = int(max(0.0, min(self._asked_w, room_w))) // STEP_W * STEP_W
-        if present_w <= wanted < present_w + RAISE_BY_W and wanted < int(self._asked_w):
+        wanted = int(max(0.0, min(self.asked_w, room_w))) // STEP_W * STEP_W
+        if present_w <= wanted < present_w + RAISE_BY_W and wanted < int(self.asked_w):
             return present_w
+        if present_w <= wanted <= present_w * TOLERANCE:
+            return present_w  # what the plant makes of the wish
         if wanted > present_w and mono - self._changed < RAISE_AFTER_S:
             return present_w
         if wanted != present_w:
             self._changed = mono
         return wanted
+
+
+def throttle(command: Command, site: Site, most: Mapping[int, float], mono: float) -> Optional[Throttle]:
+    """Return what keeps the import limit of a command, None where there is none; ``most`` are the largest caps."""
+    limit_w = import_limit_w(command, site) if command.action == CHARGE else None
+    if limit_w is None:
+        return None
+    return Throttle(limit_w, min(command.power_w or 0.0, most.get(CHARGE_CAP, 0.0)), mono)

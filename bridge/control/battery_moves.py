@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Mapping
 
+from bridge.control.battery import Command
 from bridge.control.battery_guard import Guard, Wrote, read_holding, read_standing
 from bridge.control.battery_plant import (
     BACKUP_SOC,
@@ -16,6 +17,7 @@ from bridge.control.battery_plant import (
     CHARGE_PV,
     DISCHARGE_CAP,
     DISCHARGE_PV,
+    EXPORT_CAP,
     MODE,
     NAMES,
     NEUTRAL,
@@ -23,9 +25,13 @@ from bridge.control.battery_plant import (
     REMOTE,
     UNLIMITED,
     VPP,
+    Site,
+    Standing,
     Target,
+    kept,
     same,
     shown,
+    target,
 )
 from bridge.control.lease import Lease
 from bridge.errors import DeviceException, PeerError, Refused
@@ -55,6 +61,25 @@ def touches(goal: Target) -> Dict[int, List[int]]:
     return found
 
 
+def goal(command: Command, standing: Standing, site: Site, lease: Lease) -> Target:
+    """Return how a command is put to the plant under a lease, whose earlier commands may have lowered the export cap.
+
+    Raises Refused as ``target`` does.
+    """
+    owners = lease.snapshot.get(EXPORT_CAP)
+    if owners is None:
+        return target(command, standing, site)
+    found = target(command, standing._replace(holding={**standing.holding, EXPORT_CAP: owners}), site)
+    if EXPORT_CAP in lease.touched and EXPORT_CAP not in dict(found.caps):
+        return found._replace(caps=(*found.caps, (EXPORT_CAP, owners)))
+    return found
+
+
+def capped(found: Target, address: int, raw: int) -> Target:
+    """Return a target with another cap."""
+    return found._replace(caps=tuple({**dict(found.caps), address: raw}.items()))
+
+
 def enter(guard: Guard, goal: Target, holding: Mapping[int, int]) -> Dict[int, int]:
     """Bring the plant into ``goal``; returns what was read back by address.
 
@@ -64,10 +89,14 @@ def enter(guard: Guard, goal: Target, holding: Mapping[int, int]) -> Dict[int, i
 
     def put(address: int, raw: int, always: bool = False) -> None:
         if always or not same(address, now.get(address), raw):
-            guard.write(address, raw, now.get(address))
-        now[address] = raw
+            now[address] = guard.write(address, raw, now.get(address))
 
-    put(REMOTE, 1)
+    if now.get(REMOTE) != 1:
+        put(REMOTE, 1)
+        for address in planned(goal):  # firmware resets some when remote EMS is switched
+            found = guard.read(address)
+            if found is not None:
+                now[address] = found
     put(MODE, NEUTRAL)
     late = []
     for address, raw in goal.caps:
@@ -95,7 +124,7 @@ def restore(guard: Guard, lease: Lease, link: ModbusLink, unit: int, holding: Ma
         if address in lease.touched and address in before and not same(address, holding.get(address), before[address]):
             _put_back(guard, address, before[address], holding)
     found = read_holding(link, unit)
-    wrong = [at for at in CAPS if at in lease.touched and at in before and not same(at, found.get(at), before[at])]
+    wrong = [at for at in CAPS if at in lease.touched and at in before and not kept(at, found.get(at), before[at])]
     if wrong:
         raise NotRestored("; ".join(
             f"{NAMES[at]} ({at}) reads {shown(at, found.get(at))} instead of {shown(at, before[at])}" for at in wrong

@@ -25,8 +25,7 @@ MODE_WORDS = {
 }
 UNLIMITED = 0xFFFFFFFE  # this and all ones mean "no limit" in the cap rows
 NEVER_SET = 0xFFFFFFFF
-VPP, REMOTE_EMS = 6, 7  # of 30003
-RUNNING = 1  # of 30051
+VPP, REMOTE_EMS, RUNNING = 6, 7, 1  # of 30003; running is of 30051
 NATIVE_WORDS = {
     0: "max self-consumption", 1: "Sigen AI", 2: "time of use", 5: "full feed-in", VPP: "VPP",
     REMOTE_EMS: "remote EMS", 9: "custom",
@@ -100,16 +99,19 @@ def target(command: Command, standing: Standing, site: Site) -> Target:
     """Return how a command is put to this plant; raises Refused for what the limits or the battery forbid."""
     if command.action == CHARGE:
         return _charge(command, standing, site)
+    if command.max_import_w is not None:
+        raise Refused(f"battery {command.action}: an import limit can only be kept while charging")
     if command.action == DISCHARGE:
         return _discharge(command, standing, site)
     if command.action == IDLE:
-        return Target(STANDBY, ())
+        return Target(STANDBY, _export_cap(command, standing, site))
     if command.action == SELF:
         most = (
             (CHARGE_CAP, standing.rated_charge_w, site.max_charge_w),
             (DISCHARGE_CAP, standing.rated_discharge_w, site.max_discharge_w),
         )
-        return Target(NEUTRAL, tuple((at, int(min(rated, limit or rated))) for at, rated, limit in most if rated))
+        caps = tuple((at, int(min(rated, limit or rated))) for at, rated, limit in most if rated)
+        return Target(NEUTRAL, (*caps, *_export_cap(command, standing, site)))
     raise Refused(f"battery {command.action}: only the cloud knows this mode; --via openapi or --via mqtt")
 
 
@@ -228,6 +230,11 @@ def same(address: int, one: Optional[int], other: Optional[int]) -> bool:
     if one is None or other is None:
         return False
     return one == other or (address in CAPS and min(one, other) >= UNLIMITED)
+
+
+def kept(address: int, found: Optional[int], raw: int) -> bool:
+    """Say whether a register took a value; firmware cuts a cap to its rating, which it knows a watt short."""
+    return same(address, found, raw) or (address in CAPS and found is not None and raw / TOLERANCE <= found <= raw)
 
 
 def shown(address: int, raw: Optional[int]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.control.battery import Command, as_record, from_record
-from bridge.control.battery_plant import CAPS, MODE, REMOTE, Standing, same
+from bridge.control.battery_plant import CAPS, MODE, REMOTE, Standing, kept, same
 from bridge.errors import BridgeError, Refused
 from bridge.state import StateDir
 
@@ -72,7 +72,7 @@ class Lease(NamedTuple):
             return True
         if not known and address not in self.snapshot:
             return True  # this firmware did not have it then
-        return any(same(address, raw, one) for one in (*known, self.snapshot.get(address)))
+        return any(one is not None and kept(address, raw, one) for one in (*known, self.snapshot.get(address)))
 
     def overdue_s(self, mono: float, boot: str) -> Optional[float]:
         """Return how long the lease is over (negative: how long it still lasts); None after a reboot."""

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from bridge.clock import Clock
 from bridge.control import lease as leases
 from bridge.control.battery import said
+from bridge.control.battery_guard import Wrote
 from bridge.control.battery_journal import Journal
 from bridge.control.lease import HELD, RELEASING, Lease
 from bridge.errors import Refused
@@ -19,6 +20,9 @@ from bridge.state import Lock, StateDir, boot_id
 
 TARIFF_FILE = "tariff.json"
 LOOK_S = 3.0  # within the 5 s of the guarantee
+INHERITED_S = 600.0  # the app needs some seconds; who changed the mode on purpose did so later
+MODE_LOST = "the mode was "
+LOCK_TRIES, LOCK_PAUSE_S = 3, 0.02
 OVERDUE_S = 10.0  # a holder that hangs this long after the end of its lease is not waited for
 
 log = logging.getLogger("battery")
@@ -35,6 +39,7 @@ class LeaseBook:
         self.lease: Optional[Lease] = None
         self.unreadable = False
         self.failed = False  # the command did not do what it was given for
+        self._ended: Optional[float] = None  # when the last lease of ours began, which a bad disk may keep
 
     @property
     def boot(self) -> str:
@@ -56,9 +61,9 @@ class LeaseBook:
         if self.lease is not None or self._lock is not None:
             return
         self._looked = self._clock.monotonic()
-        found = leases.load(self._state)
+        found = self.on_disk()
         if found is None:
-            self.unreadable = self._state.load(leases.FILE) is not None
+            self.unreadable = self._ended is None and self._state.load(leases.FILE) is not None
             return
         overdue_s = found.overdue_s(self._clock.monotonic(), self._boot)
         if not self._take() and (overdue_s is None or overdue_s < OVERDUE_S):
@@ -77,13 +82,17 @@ class LeaseBook:
             )
 
     def _take(self) -> bool:
-        try:
-            self._lock = self._state.lock(leases.LOCK_FILE)
-        except OSError as error:
-            raise Refused(
-                f"battery: the state directory {self._state.path} cannot be written ({error.strerror})"
-            ) from error
-        return self._lock is not None
+        for _ in range(LOCK_TRIES):  # a look at who holds it (``holder``) takes it for a moment
+            try:
+                self._lock = self._state.lock(leases.LOCK_FILE)
+            except OSError as error:
+                raise Refused(
+                    f"battery: the state directory {self._state.path} cannot be written ({error.strerror})"
+                ) from error
+            if self._lock is not None:
+                return True
+            self._clock.wait(LOCK_PAUSE_S)
+        return False
 
     def let_go(self) -> None:
         """Give the lock back, unless there is a lease under it."""
@@ -103,6 +112,14 @@ class LeaseBook:
         self.lease = self.lease._replace(state=HELD, expected=dict(expected))
         self._state.save(leases.FILE, leases.to_file(self.lease), durable=True)
         log.info("lease=held command=\"%s\" who=%s", said(self.lease.command), self.lease.who)
+
+    def wrote(self, done: Wrote) -> None:
+        """Note a write; a cap that the plant made smaller by itself is ours all the same."""
+        assert self.lease is not None
+        self.journal.wrote(self.lease.who, done)
+        if done.cut is not None:
+            self.lease = self.lease.touching({done.address: [done.cut]})
+            self._state.save(leases.FILE, leases.to_file(self.lease), durable=True)
 
     def expects(self, address: int, raw: int) -> None:
         """Note a value that was changed within what is on disk already; flash is not written for it."""
@@ -129,7 +146,7 @@ class LeaseBook:
             "native_mode": lease.native_mode, "failed": self.failed,
         }, durable=True)
         self._state.delete(leases.FILE)
-        self.lease = None
+        self.lease, self._ended = None, lease.began_at
         self.let_go()
         level = logging.WARNING if by_hand or how == "yielded" else logging.INFO
         left = f" by_hand=\"{'; '.join(by_hand)}\"" if by_hand else ""
@@ -140,7 +157,7 @@ class LeaseBook:
         self.journal.event("bridge", "mode", text)
         last = self.last()
         if last is not None and done:
-            last["by_hand"] = [one for one in last.get("by_hand", ()) if not one.startswith("the mode was ")]
+            last["by_hand"] = [one for one in last.get("by_hand", ()) if not one.startswith(MODE_LOST)]
             last["mode"] = text
             self._state.save(leases.LAST_FILE, last, durable=True)
 
@@ -149,13 +166,28 @@ class LeaseBook:
         found = self._state.load(leases.LAST_FILE)
         return found if isinstance(found, dict) else None
 
+    def native_before(self, found: int) -> int:
+        """Return the mode that a release has to lead back to, the plant being in mode ``found`` now.
+
+        Right after a command it is in self-consumption, and what it was in before that is still to be set.
+        """
+        last = self.last() or {}
+        lost = any(str(one).startswith(MODE_LOST) for one in last.get("by_hand", ()))
+        if found == 0 and lost and 0 <= self._clock.now() - float(last.get("at", 0.0)) < INHERITED_S:
+            return int(last.get("native_mode", 0))
+        return found
+
     def on_disk(self) -> Optional[Lease]:
-        """Return the lease on disk, whoever holds it."""
-        return leases.load(self._state)
+        """Return the lease on disk, whoever holds it; not one of ours that is over and could not be deleted."""
+        found = leases.load(self._state)
+        if found is not None and self._ended is not None and found.began_at == self._ended:
+            self._state.delete(leases.FILE)
+            return None
+        return found
 
     def ending(self) -> bool:
         """True while another process is giving the plant back, or its lease is over."""
-        found = leases.load(self._state)
+        found = self.on_disk()
         if found is None:
             return False
         overdue_s = found.overdue_s(self._clock.monotonic(), self._boot)

@@ -11,7 +11,7 @@ import re
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
-from bridge.control.battery import CHARGE, DISCHARGE, IDLE, SELF, SELF_GRID, Command, checked_batch
+from bridge.control.battery import CHARGE, DISCHARGE, IDLE, MOST_NUMBER, SELF, SELF_GRID, Command, checked_batch
 from bridge.errors import BridgeError, ConfigError
 
 WORDS = {
@@ -72,7 +72,7 @@ def due(entries: Sequence[Command], now: float) -> Due:
 def _json(text: str, zone: Optional[tzinfo]) -> List[Command]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"battery schedule: not JSON ({error})") from None
     rows = content.get("commands") if isinstance(content, dict) else content
     if not isinstance(rows, list):
@@ -107,8 +107,8 @@ def _row(row: Any, index: int, zone: Optional[tzinfo]) -> Command:
 
 
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise ConfigError(f"{name} = {value!r} is not a number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < MOST_NUMBER:
+        raise ConfigError(f"{name} is not a number, or one beyond all bounds")
     return float(value)
 
 

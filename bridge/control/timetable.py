@@ -48,7 +48,7 @@ class Timetable:
         self._save(found.later)
         for missed in found.missed:
             self._journal.event("schedule", "missed", said(missed), start=missed.start)
-        return found.begin._replace(start=None) if found.begin is not None else None
+        return found.begin._replace(start=now) if found.begin is not None else None
 
     def report(self) -> List[Dict[str, Any]]:
         """Return what is still to come, as plain data with words."""

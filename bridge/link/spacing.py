@@ -24,7 +24,7 @@ class SpacedWire:
 
     def exchange(self, request: bytes) -> bytes:
         """Wait for the turn, send ``request`` and return its reply; raises what the wire raises."""
-        self._clock.wait(self._last_request + self._gap_s - self._clock.monotonic())
+        self._clock.pause(self._last_request + self._gap_s - self._clock.monotonic())
         self._last_request = self._clock.monotonic()
         return self._wire.exchange(request)
 

@@ -248,3 +248,14 @@ def test_a_command_says_that_it_suspends_the_tariff_that_was_pushed(bridge, plan
     assert first.startswith("charge 3")
     assert "Sigen AI and time of use are suspended: the plant does not follow the tariff that was pushed" in second
     assert bridge.stop(process, signal.SIGINT)[0] == 0
+
+
+@pytest.mark.timing
+def test_a_terminal_that_is_closed_gives_the_battery_back(bridge, plant, tmp_path):
+    before = registers(plant)
+    process = bridge.start("battery", "charge", "--kw", "3", "--for", "1h", *settings(plant, tmp_path))
+    assert until(lambda: registers(plant)[40031] == 4, 20)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)  # the shell sends one, and the kernel another
+    process.wait(30)
+    assert registers(plant) == before and not (tmp_path / "state" / "lease.json").exists()

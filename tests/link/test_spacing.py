@@ -39,3 +39,14 @@ def test_a_time_that_has_passed_anyway_is_not_waited_for_again(clock):
 def test_without_a_pause_the_wire_is_the_wire(clock):
     wire = TcpWire("127.0.0.1", 1, 0.3, clock.monotonic)
     assert spaced(wire, 0.0, clock) is wire
+
+
+def test_a_strict_device_gets_its_pause_also_while_the_program_ends(clock):
+    """What ends a battery command is some twenty requests after the signal that stopped the clock."""
+    clock.stop()
+    with PlantSim(clock, scenario="s3", min_gap_ms=1000) as plant:
+        link = BuiltinLink(spaced(TcpWire("127.0.0.1", plant.port, 0.3, Clock().monotonic), 1.0, clock))
+        for _ in range(3):
+            assert link.read("input", 30005, 2, 247) == [0, 0x215C]
+        assert plant.counters.gaps_violated == 0
+        link.close()
