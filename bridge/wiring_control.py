@@ -24,6 +24,7 @@ from bridge.wiring import offset, vendor
 from bridge.wiring_state import durable_dir
 
 ANSWER_S = 20.0  # a command is some twenty requests
+MOST_GAP_MS = 1500
 REQUESTS = 40  # with all that is read back; a strict device wants a pause before each
 STATUS_OF_EXIT = {2: 400, EXIT_PLANT: 502, 7: 429, 8: 409}
 
@@ -36,6 +37,8 @@ def rules(settings: Settings) -> Rules:
         hindrance = f"the register map {plant.name!r} has no battery commands"
     elif offset(settings, plant) != 0:
         hindrance = "with modbus.address_offset a write could hit an unrelated register"
+    elif settings["poll.min_gap_ms"] > MOST_GAP_MS:
+        hindrance = f"with poll.min_gap_ms above {MOST_GAP_MS} a command takes longer than a supervisor waits"
     site = Site(*(settings[f"control.{name}"] for name in Site._fields))
     return Rules(settings["control.enabled"], site, settings["control.restore_backup_soc"], hindrance)
 

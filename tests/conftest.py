@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -81,6 +82,24 @@ def other_pki(tmp_path_factory):
     made = Pki(tmp_path_factory.mktemp("other-pki"), "other ca")
     made.client = made.certificate("AK_DEMO")
     return made
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """Put the loggers back that the program under test has set, so that tests may come in any order."""
+    root = logging.getLogger()
+    names = [name for name, one in root.manager.loggerDict.items() if isinstance(one, logging.Logger)]
+    levels = {name: logging.getLogger(name).level for name in names}
+    level, disabled, handlers = root.level, root.manager.disable, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.manager.disable = disabled
+    for handler in [one for one in root.handlers if one not in handlers]:
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+    for name, one in list(root.manager.loggerDict.items()):
+        if isinstance(one, logging.Logger):
+            one.setLevel(levels.get(name, logging.NOTSET))
 
 
 @pytest.fixture

@@ -123,3 +123,14 @@ def test_until_a_time_that_last_night_did_not_have(settings, monkeypatch):
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@pytest.mark.parametrize("key, value, words", [
+    ("poll.min_gap_ms", "2000", "supervisor"), ("modbus.address_offset", "-1", "address_offset"),
+])
+def test_a_plant_that_could_not_be_written_to_safely_is_not(settings, clock, key, value, words):
+    from bridge.wiring_control import rules
+
+    told = Settings({key: Origin(value, "test"), "control.enabled": Origin("yes", "test")})
+    with pytest.raises(Refused, match=words):
+        rules(told).check()

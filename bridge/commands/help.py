@@ -55,7 +55,8 @@ def overview() -> str:
     width = max(map(len, names))
     for name in names:
         lines.append(f"  {name:<{width}} {importlib.import_module(f'bridge.commands.{name}').HELP}")
-    return "\n".join([*lines, "", "sigen-bridge help COMMAND tells more; start with: sigen-bridge demo"])
+    start = "; start with: sigen-bridge demo" if "demo" in names else ""
+    return "\n".join([*lines, "", f"sigen-bridge help COMMAND tells more{start}"])
 
 
 def examples() -> Mapping[str, List[Tuple[str, str]]]:
