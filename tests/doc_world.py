@@ -106,7 +106,7 @@ class House:
     def __enter__(self):
         enter = self.stack.enter_context
         self.plant = enter(PlantSim(self.clock, soc_pct=50.0))
-        self.shelly = enter(ShellySim(self.clock, components=() if "shelly setup" in self.text else s3_components()))
+        self.shelly = enter(ShellySim(self.clock, components=() if "shelly setup" in " ".join(lines_of(self.text)) else s3_components()))
         self.other, self.third = (enter(ShellySim(self.clock, mac=mac)) for mac in ("AABBCCDDEE00", "AABBCCDDEEFF"))
         self.status = f"127.0.0.1:{free_port()}"
         self.config = {
@@ -123,8 +123,7 @@ class House:
         return self
 
     def __exit__(self, *problem):
-        for one in list(self.running):
-            self._stop(one)
+        self.ended()
         self.stack.close()
 
     # what stands where
@@ -141,7 +140,7 @@ class House:
             (r"\b192\.0\.2\.1[12]\b(:8502)?", self.status), (r"\b0\.0\.0\.0:1502\b", f"127.0.0.1:{free_port()}"),
             (r"\b192\.168\.8\.60\b", self._meter), (r"/dev/ttyUSB0\b", self._serial),
             (r"/etc/sigen-bridge/", f"{self.path}/"), (r"/etc/amber2sigen\.env", f"{self.path}/amber2sigen.env"),
-            (r"/tmp/plant\b", f"{self.path}/plant"), (r"/etc/ssl/my-ca\.pem", lambda: self.pki.ca),
+            (r"/tmp/plant(?=\s|$)", f"{self.path}/plant"), (r"/etc/ssl/my-ca\.pem", lambda: self.pki.ca),
             (r"\b192\.168\.8\.0/24\b", "127.0.0.0/30"),
         ]
 
@@ -316,7 +315,7 @@ class House:
 
     def ended(self):
         """Stop everything; returns what ended badly."""
-        found = [(one, self._stop(one)) for one in list(self.running)]
+        found = [(one, self._stop(one)) for one in reversed(list(self.running))]  # who asks before who answers
         return [Done(one.line, ended, one.text()) for one, ended in found if ended is not None]
 
     def _typed(self, made):

@@ -42,7 +42,7 @@ def page(configs, values):
             bar = f'<div class="bar"><i style="width:{share:.1f}%"></i></div>'
         rows.append(f"<section><p><span>{html.escape(config['name'])} <small>{key}</small></span>"
                     f"<b>{value:g} {html.escape(ui['unit'])}</b></p>{bar}</section>")
-    return (f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><main><h1>Sigenergy</h1>{''.join(rows)}"
+    return (f"<!doctype html><meta charset=utf-8><meta name=viewport content=width=device-width><style>{STYLE}</style><main><h1>Sigenergy</h1>{''.join(rows)}"
             "<footer>Drawn by the tests of sigen-bridge from the simulated device</footer></main>")
 
 

@@ -37,7 +37,6 @@ KINDS = {
 CONSOLE = {
     "scp": "needs a router", "ssh": "needs a router", "sudo": "changes the machine", "systemctl": "needs systemd as process 1",
     "make": "sets up its own environment from a package registry (the tests run inside of one)",
-    "git": "needs the network", "cd": "belongs to git", "pip": "needs a package registry",
     "sigen-bridge": "names a file of the reader's own", ".venv/bin/sigen-bridge": "what make run has set up",
 }
 
@@ -139,10 +138,10 @@ def test_sink_and_source_of_the_manual_work_in_the_loop(tmp_path, clock):
     names = {}
     exec(example("mysink.py") + example("mysource.py"), names)  # code of our own page
     reading = names["Constant"](clock).read()
-    outbox = Outbox(names["FileSink"](str(tmp_path / "grid")), clock, FaultLog("file", clock))
+    outbox = Outbox(names["FileSink"](str(tmp_path / "grid")), clock, FaultLog(clock, "file"))
     outbox.offer(reading)
     assert until(lambda: outbox.written == 1)
-    outbox.close()
+    outbox.close(5.0)
     assert (tmp_path / "grid").read_text() == "8540\n"
 
 
