@@ -105,10 +105,20 @@ def api_text():
     return reference()
 
 
+def pages_table():
+    """Return every page of the manual with its title, as a Markdown table."""
+    lines = ["| page | what it is about |", "|---|---|"]
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        if page.name != "README.md":
+            lines.append(f"| [{page.stem}]({page.name}) | {page.read_text('utf-8').splitlines()[0].lstrip('# ')} |")
+    return "\n".join(lines)
+
+
 SECTIONS = {"settings": settings_table, "commands": commands_table, "targets": targets_table,
             "plant-faults": plant_faults_table, "metrics": metrics_table,
-            "findings": findings_table, "exits": exits_table, "api": api_text}
-GENERATED = (README, *(ROOT / "docs" / f"{name}.md" for name in ("settings", "targets", "simulator", "http", "troubleshooting", "api")))
+            "findings": findings_table, "exits": exits_table, "api": api_text,
+            "pages": pages_table}
+GENERATED = (README, *(ROOT / "docs" / f"{name}.md" for name in ("settings", "targets", "simulator", "http", "troubleshooting", "api", "README")))
 
 
 def with_tables(text):
@@ -121,7 +131,7 @@ def with_tables(text):
     return text
 
 
-@pytest.mark.parametrize("page", GENERATED, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", GENERATED, ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_the_generated_tables_are_up_to_date(page):
     assert page.read_text("utf-8") == with_tables(page.read_text("utf-8")), "run: python -m tests.test_docs"
 
