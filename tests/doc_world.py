@@ -67,7 +67,7 @@ TYPED = (("region", "aus"), ("user|e-mail", USER), ("password", PASSWORD), ("amb
 INTERACTIVE = r"^sigen-bridge (env make|cloud encode-password)\b"
 
 # What the test adds to a line so that it looks at this house only.
-ADDED = ((r"^sigen-bridge (shelly find|discover)\b", " --no-mdns --lease-file leases --neighbour-file /dev/null --shelly-port {shelly}"),)
+ADDED = ((r"^sigen-bridge (shelly find|discover)\b", " --no-mdns --lease-file leases --neighbour-file neighbours --shelly-port {shelly}"),)
 
 # What runs already when a page's lines are typed.
 BRIDGE = ("sigen-bridge run",)
@@ -208,6 +208,7 @@ class House:
         (path / "amber2sigen.env").chmod(0o600)
         (path / "sites").write_text(f"home {self.status}\n")
         (path / "leases").write_text("1795220000 aa:bb:cc:dd:ee:ff 127.0.0.1 kitchen *\n")
+        (path / "neighbours").write_text("IP address       HW type     Flags       HW address            Mask     Device\n")
         (path / "relay.token").write_text(SECRET + "\n")
         tomorrow = self.clock.now() + 86400.0
         day = datetime.fromtimestamp(tomorrow, timezone.utc).strftime("%Y-%m-%d")
