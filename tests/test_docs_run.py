@@ -11,7 +11,7 @@ PAGES = {page.stem if page.parent.name != "docs" or page.stem != "README" else "
          for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 WITH_COMMANDS = [name for name, page in PAGES.items() if lines_of(page.read_text("utf-8"))]
 
-pytestmark = [pytest.mark.timing, pytest.mark.needs("sh", "curl", "openssl", "mosquitto")]
+pytestmark = pytest.mark.needs("sh", "curl", "openssl", "mosquitto")  # they mostly wait, so they go side by side
 
 
 @pytest.mark.parametrize("name", WITH_COMMANDS)
