@@ -16,7 +16,7 @@ stage: $(VENV)/.build ## put the files for the OpenWrt SDK recipe into build/ope
 target-check: ## hold every descriptor of firmware_targets against the schema, the packages and the installer
 	@$(PYTHON) -m firmware_targets check
 
-target-table: ## print the table of targets that stands in the README
+target-table: ## print the table of targets that stands in docs/targets.md
 	@$(PYTHON) -m firmware_targets table
 
 qemu: $(VENV)/.build ## the installed core on ARM and MIPS under qemu-user (root, mmdebstrap, qemu-user-static)

@@ -68,9 +68,57 @@ def metrics_table():
     return "\n".join(lines)
 
 
+def findings_table():
+    """Return what doctor can find as a Markdown table: one row for each rule that asks for something."""
+    from bridge.control.diagnosis import OK, RULES
+
+    lines = ["| finding | level | what to do |", "|---|---|---|"]
+    lines += [f"| `{code}` | {rule.level} | {rule.advice} |" for code, rule in RULES.items() if rule.level != OK]
+    return "\n".join(lines)
+
+
+def exits_table():
+    """Return the exit codes as a Markdown table."""
+    lines = ["| code | what it says | what to do |", "|---|---|---|"]
+    for code in sorted(code for name, code in vars(errors).items() if name.startswith("EXIT_")):
+        lines.append("| {} | {} | {} |".format(code, *EXITS[code]))
+    return "\n".join(lines)
+
+
+EXITS = {
+    0: ("ok", ""),
+    2: ("usage or configuration", "read the line; `sigen-bridge config check`, `sigen-bridge COMMAND --help`"),
+    3: ("plant or bridge unreachable", "`sigen-bridge doctor`: address, Modbus TCP switched on, allow-list, cable"),
+    4: ("data implausible, or prices missing", "`sigen-bridge doctor`; nothing was written; it is tried again"),
+    5: ("Shelly failed", "`sigen-bridge doctor`; `sigen-bridge shelly setup`"),
+    6: ("cloud, login or token failed", "the line names endpoint and code; `sigen-bridge explain CODE`"),
+    7: ("would break a rate limit", "wait as long as the line says; do not try again in a loop"),
+    8: ("refused by a safety rule", "the line names the rule; many need a setting or `--yes`"),
+    10: ("doctor or fleet found a problem", "do what stands behind the arrow"),
+}
+
+
+def api_text():
+    """Return the reference of the modules that other programs import."""
+    from tests.api_reference import reference
+
+    return reference()
+
+
+def pages_table():
+    """Return every page of the manual with its title, as a Markdown table."""
+    lines = ["| page | what it is about |", "|---|---|"]
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        if page.name != "README.md":
+            lines.append(f"| [{page.stem}]({page.name}) | {page.read_text('utf-8').splitlines()[0].lstrip('# ')} |")
+    return "\n".join(lines)
+
+
 SECTIONS = {"settings": settings_table, "commands": commands_table, "targets": targets_table,
-            "plant-faults": plant_faults_table, "metrics": metrics_table}
-GENERATED = (README, *(ROOT / "docs" / f"{name}.md" for name in ("settings", "targets", "simulator", "http")))
+            "plant-faults": plant_faults_table, "metrics": metrics_table,
+            "findings": findings_table, "exits": exits_table, "api": api_text,
+            "pages": pages_table}
+GENERATED = (README, *(ROOT / "docs" / f"{name}.md" for name in ("settings", "targets", "simulator", "http", "troubleshooting", "api", "README")))
 
 
 def with_tables(text):
@@ -83,7 +131,7 @@ def with_tables(text):
     return text
 
 
-@pytest.mark.parametrize("page", GENERATED, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", GENERATED, ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_the_generated_tables_are_up_to_date(page):
     assert page.read_text("utf-8") == with_tables(page.read_text("utf-8")), "run: python -m tests.test_docs"
 
@@ -127,7 +175,7 @@ def test_exit_codes_are_told():
 
 def test_the_make_targets_named_exist():
     makefile = "".join((ROOT / name).read_text("utf-8") for name in ("Makefile", "firmware_targets/packages.mk"))
-    for target in set(re.findall(r"(?:`|^    )make ([a-z-]+)", README.read_text("utf-8"), re.M)):
+    for target in set(re.findall(r"(?:`|^(?:    )?)make ([a-z-]+)", README.read_text("utf-8"), re.M)):
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
