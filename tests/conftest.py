@@ -89,7 +89,7 @@ def logging_as_it_was():
     """Put the loggers back that the program under test has set, so that tests may come in any order."""
     root = logging.getLogger()
     names = [name for name, one in root.manager.loggerDict.items() if isinstance(one, logging.Logger)]
-    levels = {name: logging.getLogger(name).level for name in names}
+    before = {name: (logging.getLogger(name).level, list(logging.getLogger(name).filters)) for name in names}
     level, disabled, handlers = root.level, root.manager.disable, list(root.handlers)
     yield
     root.setLevel(level)
@@ -99,7 +99,8 @@ def logging_as_it_was():
             root.removeHandler(handler)
     for name, one in list(root.manager.loggerDict.items()):
         if isinstance(one, logging.Logger):
-            one.setLevel(levels.get(name, logging.NOTSET))
+            level, one.filters[:] = before.get(name, (logging.NOTSET, []))
+            one.setLevel(level)
 
 
 @pytest.fixture
