@@ -83,4 +83,5 @@ def report(sites: Iterable[Site]) -> List[str]:
     width = max((len(site.name) for site in rows), default=0)
     counts = {light: sum(site.light == light for site in rows) for light in (GREEN, YELLOW, RED)}
     return [*(line(site, width) for site in rows),
-            f"{len(rows)} site{'' if len(rows) == 1 else 's'}: {counts[GREEN]} green, {counts[YELLOW]} yellow, {counts[RED]} red"]
+            f"{len(rows)} site{'' if len(rows) == 1 else 's'}:"
+            f" {counts[GREEN]} green, {counts[YELLOW]} yellow, {counts[RED]} red"]

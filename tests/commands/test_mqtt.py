@@ -143,10 +143,10 @@ def test_run_from_the_push_shows_it_on_the_shelly(bridge, shelly, cloud):
 @pytest.mark.timing
 def test_the_push_stands_in_failover_before_the_poll(bridge, plant, shelly, cloud):
     process = bridge.start("run", *devices(plant, shelly), *cloud.argv, "--status-listen", "off",
-                           "--failover-fall-after-s", "4", env=cloud.env)
+                           "--failover-fall-after-s", "8", env=cloud.env)
     assert until(lambda: shown(shelly) == S3_SHOWN)
     plant.fault("refuse")
-    assert until(lambda: shown(shelly) == PUSHED_SHOWN, 12)
+    assert until(lambda: shown(shelly) == PUSHED_SHOWN, 25)
     assert cloud.cloud.count("energyFlow") == 0  # the station's one call in five minutes is still to be had
     plant.clear()
     assert until(lambda: shown(shelly) == S3_SHOWN, 6)
