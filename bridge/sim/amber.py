@@ -10,7 +10,7 @@ import json
 import threading
 from collections import deque
 from datetime import datetime, timedelta
-from typing import Any, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Deque, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from bridge.clock import Clock
@@ -18,12 +18,11 @@ from bridge.sim.amber_market import FEED_IN, FIVE_S, GENERAL, HALF_HOUR_S, NEM, 
 from bridge.sim.amber_query import Refusal, count_of, date_of, only
 from bridge.sim.sigen_cloud_faults import KINDS, Answer, Fault, FaultPlan, Outcome, damaged
 from bridge.sim.sigen_cloud_routes import Request
-from bridge.sim.sigen_cloud_server import CloudServer
+from bridge.sim.sigen_cloud_server import ServedPort
 
 TOKEN = "psk_sim_0123456789abcdef"
 LIMIT, WINDOW_S = 50, 300
 DAYS_MAX = 7
-STOP_POLL_S = 0.01
 LOG_MAX = 20_000
 AMBER_KINDS = ("throttled", "limited", "unauthorized", "forbidden", "nothing")
 DEFAULT_SITES = (SimSite(),)
@@ -51,7 +50,7 @@ class AmberSim:
         sites: Sequence[SimSite] = DEFAULT_SITES, scenario: str = "normal", limit: int = LIMIT,
         ignore_resolution: bool = False,
     ) -> None:
-        self._clock, self._host, self._port = clock, host, port
+        self._clock = clock
         self.token, self.sites, self.limit, self.ignore_resolution = token, list(sites), limit, ignore_resolution
         self.market = Market(scenario)
         self.revoked = False
@@ -59,27 +58,16 @@ class AmberSim:
         self.log: Deque[Entry] = deque(maxlen=LOG_MAX)
         self._window: Tuple[float, int] = (-1e9, 0)
         self._turn = threading.Lock()
-        self._stopping = threading.Event()
-        self._server: Optional[CloudServer] = None
-        self._thread: Optional[threading.Thread] = None
+        self._served = ServedPort(host, port, self.handle)
 
     def start(self) -> "AmberSim":
         """Open the port; raises OSError when it is taken."""
-        self._stopping.clear()
-        self._server = CloudServer((self._host, self._port), self.handle, self._stopping)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(STOP_POLL_S,), daemon=True)
-        self._thread.start()
+        self._served.start()
         return self
 
     def stop(self) -> None:
         """Close the port and end hanging calls."""
-        self._stopping.set()
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server.cut_all()
-            self._thread.join(5.0)
-            self._server = self._thread = None
+        self._served.stop()
 
     def __enter__(self) -> "AmberSim":
         return self.start()
@@ -90,12 +78,12 @@ class AmberSim:
     @property
     def port(self) -> int:
         """The port in use."""
-        return int(self._server.server_address[1]) if self._server is not None else self._port
+        return self._served.port
 
     @property
     def base_url(self) -> str:
         """What to set amber.base_url to."""
-        return f"http://{self._host}:{self.port}/v1"
+        return self._served.address + "/v1"
 
     def fail(self, endpoint: str, kind: str, times: int = 1, **details: Any) -> None:
         """Let the next ``times`` calls of sites, prices, current or "*" meet a fault; 0 = until cleared."""

@@ -16,10 +16,9 @@ from bridge.sim.sigen_cloud_app_world import AppWorld
 from bridge.sim.sigen_cloud_bodies import DOUBLE_STANDARD, SCENARIOS, Five, flow_of
 from bridge.sim.sigen_cloud_faults import Answer, Fault, FaultPlan, Outcome, blocked, damaged, is_library
 from bridge.sim.sigen_cloud_routes import Request, Service, route
-from bridge.sim.sigen_cloud_server import CloudServer
+from bridge.sim.sigen_cloud_server import ServedPort
 from bridge.sim.sigen_cloud_world import Account, App, Station, World
 
-STOP_POLL_S = 0.01  # how long stopping may take
 LOG_MAX = 20_000  # requests remembered; the simulator may run for days
 DEFAULT_APPS = (App(),)
 DEFAULT_ACCOUNTS = (Account(),)
@@ -55,7 +54,7 @@ class SigenCloudSim:
         stations: Optional[Sequence[Station]] = None, firewall: bool = True,
         double: Iterable[str] = DOUBLE_STANDARD,
     ) -> None:
-        self._clock, self._host, self._port = clock, host, port
+        self._clock = clock
         self.values, self.scenario, self.firewall = values, scenario, firewall
         self.flow_override: Optional[Mapping[str, Any]] = None
         self.world = World(apps, accounts, (Station(),) if stations is None else stations)
@@ -66,27 +65,16 @@ class SigenCloudSim:
         self.faults = FaultPlan()
         self.log: Deque[Entry] = deque(maxlen=LOG_MAX)
         self._turn = threading.Lock()
-        self._stopping = threading.Event()
-        self._server: Optional[CloudServer] = None
-        self._thread: Optional[threading.Thread] = None
+        self._served = ServedPort(host, port, self.handle)
 
     def start(self) -> "SigenCloudSim":
         """Open the port; raises OSError when it is taken."""
-        self._stopping.clear()
-        self._server = CloudServer((self._host, self._port), self.handle, self._stopping)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(STOP_POLL_S,), daemon=True)
-        self._thread.start()
+        self._served.start()
         return self
 
     def stop(self) -> None:
         """Close the port and end hanging calls."""
-        self._stopping.set()
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server.cut_all()
-            self._thread.join(5.0)
-            self._server = self._thread = None
+        self._served.stop()
 
     def __enter__(self) -> "SigenCloudSim":
         return self.start()
@@ -97,12 +85,12 @@ class SigenCloudSim:
     @property
     def port(self) -> int:
         """The port in use."""
-        return int(self._server.server_address[1]) if self._server is not None else self._port
+        return self._served.port
 
     @property
     def base_url(self) -> str:
         """What to set cloud.base_url and cloud.app_base_url to."""
-        return f"http://{self._host}:{self.port}"
+        return self._served.address
 
     def count(self, endpoint: str) -> int:
         """Return how many requests an endpoint has got, refused ones included."""

@@ -15,6 +15,7 @@ from bridge.sim.sigen_cloud_routes import Request
 
 BODY_MAX = 1024 * 1024
 IDLE_S = 30.0  # an idle keep-alive connection is dropped, as load balancers do
+STOP_POLL_S = 0.01  # how long stopping may take
 HANG_S = 60.0  # a hanging call ends at the latest then, or when the simulator stops
 
 
@@ -99,3 +100,42 @@ class CloudHandler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
+
+
+class ServedPort:
+    """A port of a simulated service, served by a thread from ``start`` to ``stop``."""
+
+    def __init__(self, host: str, port: int, judge: Callable[[Request], Outcome]) -> None:
+        self.host = host
+        self._port, self._judge = port, judge
+        self._stopping = threading.Event()
+        self._server: Optional[CloudServer] = None
+        self._thread: Optional[threading.Thread] = None
+
+    def start(self) -> None:
+        """Open the port; raises OSError when it is taken."""
+        self._stopping.clear()
+        self._server = CloudServer((self.host, self._port), self._judge, self._stopping)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(STOP_POLL_S,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port and end hanging calls; the next ``start`` opens the same one."""
+        self._stopping.set()
+        if self._server is not None and self._thread is not None:
+            self._port = self.port
+            self._server.shutdown()
+            self._server.server_close()
+            self._server.cut_all()
+            self._thread.join(5.0)
+            self._server = self._thread = None
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return int(self._server.server_address[1]) if self._server is not None else self._port
+
+    @property
+    def address(self) -> str:
+        """The port as http://host:port."""
+        return f"http://{self.host}:{self.port}"

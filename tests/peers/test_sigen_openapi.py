@@ -279,7 +279,6 @@ def test_no_connection_costs_no_budget(bench):
         with pytest.raises(RateLimited):
             bench.client(base_url=f"http://127.0.0.1:{port}", patience_s=0).energy_flow()
         bench.clock.advance(31)
-    bench.sim._port = port
     bench.sim.start()
     assert client.energy_flow() == FLOW
 
