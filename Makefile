@@ -30,7 +30,7 @@ run: ## run the bridge: HOST=... SHELLY=... for real devices, without them simul
 
 test: $(VENV)/.test ## run the tests; what needs a missing program is listed at the end
 	@some=; for when in "not timing" timing; do \
-	  side=; [ "$$when" = timing ] || side="-n 3"; \
+	  side=; [ "$$when" = timing ] || side="-n 4"; \
 	  $(BIN)/python -m pytest $(TESTS) $$side -m "$$when" $(ARGS); code=$$?; \
 	  case $$code in 5) continue ;; 0) ;; *) $(ALONE) -m "$$when" || exit $$? ;; esac; some=yes; \
 	done; [ -n "$$some" ] || { echo "TESTS=$(TESTS) ARGS=$(ARGS): no such test"; exit 5; }

@@ -42,7 +42,7 @@ def registers(plant):
     return {at: int.from_bytes(image.read(at, 1 if at < 40032 else 2), "big") for at in REGISTERS}
 
 
-@pytest.mark.timing
+@pytest.mark.slow
 def test_a_command_takes_effect_ends_by_itself_and_is_in_the_journal(battery, plant):
     before = registers(plant)
     done = battery("charge", "--kw", "3", "--for", "10s", timeout=40)
@@ -214,7 +214,7 @@ def test_a_killed_service_restores_at_its_next_start_before_it_reads(bridge, pla
     bridge.stop(process)
 
 
-@pytest.mark.timing
+@pytest.mark.slow
 def test_a_schedule_is_worked_off_by_the_running_bridge(bridge, plant, served, tmp_path):
     _, argv = served
     start = Clock().now() + 3
