@@ -5,6 +5,7 @@ Never lets a sink into the loop's thread except those that only remember; networ
 
 from __future__ import annotations
 
+import _thread
 import logging
 import signal
 import threading
@@ -24,6 +25,7 @@ from bridge.sinks.status import StatusSink, line
 from bridge.wiring import Feed
 
 WEB = ("/", "/v1/stream", "/v1/history", "/metrics", "/v1/snapshot.schema.json")
+IMPATIENT_S = 1.0  # a signal that comes sooner after the first is the same wish, sent twice
 CLOSE_S = 2.0  # a sink that does not end by then is left behind; the process ends anyway
 
 
@@ -187,14 +189,22 @@ def _sink_health(outbox: Outbox) -> Dict[str, Any]:
 
 
 def stop_on_signals(clock: Clock) -> None:
-    """End the loop on SIGTERM, Ctrl-C and a terminal that is closed; a second Ctrl-C ends at once.
+    """End the loop on SIGTERM, Ctrl-C and a terminal that is closed; a second Ctrl-C, a while later, ends at once.
 
-    A closed terminal is told of more than once, by the shell and by the kernel; under nohup it stays ignored.
+    The clock is stopped in a thread of its own: a handler runs within whatever the main thread is doing, also
+    within the first handler, and a lock that either holds would never be free again (make and timeout both send
+    the signal, at the same moment). A closed terminal is told of more than once; under nohup it stays ignored.
     """
+    asked: List[float] = []
 
     def stop(number: int, frame: object) -> None:
-        clock.stop()
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+        now = clock.monotonic()
+        if not asked:
+            asked.append(now)
+            _thread.start_new_thread(clock.stop, ())
+        elif number != signal.SIGHUP and now - asked[0] >= IMPATIENT_S:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -222,3 +222,16 @@ def test_a_taken_status_port_is_told(bridge, plant):
         taken.listen()
         done = bridge("run", "--host", f"127.0.0.1:{plant.port}", "--status-listen", "127.0.0.1:%d" % taken.getsockname()[1])
     assert done.returncode == 2 and "status.listen" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_is_sent_several_times_at_once_ends_it_cleanly(bridge, plant, number):
+    """``timeout`` and ``make`` both pass the signal on: the handler is interrupted by itself."""
+    for _ in range(4):
+        before = plant.counters.requests
+        process = bridge.start("run", "--host", f"127.0.0.1:{plant.port}", "--status-listen", "off", "--poll-interval-s", "0.05")
+        assert until(lambda before=before: plant.counters.requests > before + 6)
+        for _ in range(8):
+            process.send_signal(number)
+        _, err = process.communicate(timeout=10)
+        assert process.returncode == 0, err
