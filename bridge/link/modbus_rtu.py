@@ -10,43 +10,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import select
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from bridge.errors import ConfigError, LinkError, LinkTimeout
 from bridge.link.modbus import WRITE_ONE, Stats, check_pdu, expect
+from bridge.link.rtu_frame import crc16, find_reply
 
 LOCK_WAIT_S = 0.5  # a transaction of the other process takes at most its own time-out
 LOCK_POLL_S = 0.005
-FIXED_LENGTH = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}  # echo replies; others carry a byte count
-
-
-def crc16(data: bytes) -> int:
-    """Return the Modbus CRC of ``data`` (polynomial A001, start FFFF, low byte sent first)."""
-    crc = 0xFFFF
-    for byte in data:
-        crc = (crc >> 8) ^ CRC_TABLE[(crc ^ byte) & 0xFF]
-    return crc
-
-
-def _crc_entry(index: int) -> int:
-    for _ in range(8):
-        index = (index >> 1) ^ 0xA001 if index & 1 else index >> 1
-    return index
-
-
-CRC_TABLE = tuple(_crc_entry(index) for index in range(256))
-
-
-def frame_length(data: bytes, start: int) -> Optional[int]:
-    """Return how long the reply frame that begins at ``start`` is, or None while too little is known."""
-    if len(data) - start < 3:
-        return None
-    function = data[start + 1]
-    if function & 0x80:
-        return 5
-    if function in FIXED_LENGTH:
-        return FIXED_LENGTH[function]
-    return 5 + data[start + 2]
+LONGEST_QUIET = 8  # times t3.5; beyond it a lost request begins with one again
 
 
 class PortLocked(LinkTimeout):
@@ -85,6 +57,8 @@ class RtuWire:
         self._wait = wait
         self._port: Any = None
         self._silent_since = 0.0
+        self._quiet = 1  # how many t3.5 of silence a request listens for
+        self._others_talk = False  # whether bytes for somebody else came since the last reply
         self._hears_itself = False
         byte_s = 10.0 / baud
         self._byte_s = byte_s
@@ -168,6 +142,7 @@ class RtuWire:
         while True:
             chunk = self._next_bytes(deadline)
             if not chunk:
+                self._quiet = self._quiet * 2 if self._quiet < LONGEST_QUIET else 1
                 raise self._silent(received)
             received += chunk
             if echo and len(received) >= len(request):
@@ -177,23 +152,13 @@ class RtuWire:
                     received = received[len(request):]
                 if not same_again:
                     self._hears_itself = heard
-            reply = self._find(received, want.unit, want.function)
+            reply = find_reply(received, want.unit, want.function)
             if reply is not None:
+                if not self._others_talk:
+                    self._quiet = 1
+                self._others_talk = False
                 check_pdu(reply[1:-2], want, f"modbus {self.peer}")
                 return reply
-
-    def _find(self, received: bytes, unit: int, function: int) -> Optional[bytes]:
-        """Look for our reply at every offset: a foreign master's frames may stand before it."""
-        for start in range(len(received) - 4):
-            if received[start] != unit or received[start + 1] & 0x7F != function:
-                continue
-            length = frame_length(received, start)
-            if length is None or start + length > len(received):
-                continue
-            candidate = received[start:start + length]
-            if crc16(candidate[:-2]) == int.from_bytes(candidate[-2:], "little"):
-                return candidate
-        return None
 
     def _next_bytes(self, deadline: float) -> bytes:
         left = deadline - self._monotonic()
@@ -207,15 +172,24 @@ class RtuWire:
         return bytes(chunk)
 
     def _await_silence(self) -> None:
-        """Wait until nothing was heard for t3.5; what comes in meanwhile is not for us."""
-        give_up = self._monotonic() + self._timeout_s
+        """Wait until nothing was heard for t3.5; what comes in meanwhile is not for us.
+
+        Once a request was lost the wait is longer and begins now: another master whose period divides our
+        cycle would otherwise be met at the same place for ever. While it is heard, what worked is kept.
+        """
+        now = self._monotonic()
+        give_up = now + self._timeout_s
+        if self._quiet > 1:
+            self._silent_since = now
         while True:
-            left = self._silent_since + self.gap_s - self._monotonic()
+            left = self._silent_since + self.gap_s * self._quiet - self._monotonic()
             if not select.select([self._port.fileno()], [], [], max(left, 0))[0]:
                 return
             self.heard += len(self._port.read(4096))
+            self._others_talk = True
             self._silent_since = self._monotonic()
             if self._silent_since >= give_up:
+                self._quiet = 1
                 raise LinkTimeout(
                     f"modbus {self.peer}: the line is never silent; this is a port with another master"
                     " (gateway P6) or the wrong port: use the inverter's COM 15/16"

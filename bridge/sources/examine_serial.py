@@ -13,7 +13,8 @@ from bridge.clock import Clock
 from bridge.control.diagnosis_serial import DAMAGED, DEVICE, LOCKED, PLANT, SILENT, LineSeen, Try, level_of
 from bridge.errors import DeviceException, LinkError, LinkTimeout
 from bridge.link.modbus import BuiltinLink
-from bridge.link.modbus_rtu import PortLocked, RtuWire, crc16
+from bridge.link.modbus_rtu import PortLocked, RtuWire
+from bridge.link.rtu_frame import crc16
 from bridge.link.serial_listen import listen
 from bridge.registers import Vendor
 from bridge.sources.serial import BAUDS, combinations

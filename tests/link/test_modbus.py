@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,17 @@ from bridge.clock import Clock
 from bridge.errors import ConfigError, DeviceException, LinkError, LinkTimeout
 from bridge.link.modbus import BuiltinLink, check_written, make_link, write_pdu
 from bridge.link.modbus_pymodbus import PymodbusLink
-from bridge.link.modbus_rtu import RtuWire, crc16, frame_length
+from bridge.link.modbus_rtu import RtuWire
 from bridge.link.modbus_tcp import TcpWire
+from bridge.link.rtu_frame import crc16, frame_length
 from bridge.registers import sigenergy
 from bridge.sim.plant import PlantSim
 
 TIMEOUT_S = 0.15
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 S3_GRID = [0x0000, 0x215C]
+GRID_REPLY = bytes((1, 4, 4, 0, 0, 0x21, 0x5C))
+GRID_REPLY += crc16(GRID_REPLY).to_bytes(2, "little")
 
 
 def pymodbus_link(*args):
@@ -177,6 +181,82 @@ def test_a_foreign_master_on_the_line_is_skipped(rtu, rtu_plant):
         except LinkError:
             pass
     assert good >= 12
+
+
+class TalkingLine:
+    """A serial port in a time of its own: another master talks on it every 50 ms, in three frames 2 ms apart.
+
+    The plant answers after 4 ms, and only what was asked while nobody else talked.
+    """
+
+    PERIOD_S, FRAME_S, GAP_S = 0.05, 0.002, 0.002
+
+    def __init__(self, now: float, keeps: Path) -> None:
+        self.now, self._reply_at = now, None
+        self._unread = b""
+        self._file = keeps.open("wb")
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def talk(self, since: float):
+        """Yield when each frame of the other master's begins, from the period ``since`` is in."""
+        period = int(since / self.PERIOD_S)
+        while True:
+            for index in range(3):
+                yield period * self.PERIOD_S + index * (self.FRAME_S + self.GAP_S)
+            period += 1
+
+    def write(self, request: bytes) -> None:
+        ends = self.now + len(request) * 10 / 38400
+        begun = next(at for at in self.talk(self.now) if at + self.FRAME_S > self.now)
+        self._reply_at = ends + 0.004 if begun >= ends else None
+
+    def select(self, _read, _write, _other, left_s: float):
+        until = self.now + left_s
+        heard = next(at for at in (frame + self.FRAME_S for frame in self.talk(self.now)) if at > self.now)
+        if self._reply_at is not None and self._reply_at <= min(until, heard):
+            self.now, self._reply_at = self._reply_at, None
+            self._unread += GRID_REPLY
+        elif heard <= until:
+            self.now = heard
+            self._unread += bytes((0, 6, 0x9C, 0x5F, 0, 2, 0x16, 0x4C))
+        else:
+            self.now = until
+        return ([self] if self._unread else [], [], [])
+
+    def rest(self, until: float) -> None:
+        while self.now < until:
+            self.select([], [], [], until - self.now)
+
+    def read(self, _count: int) -> bytes:
+        data, self._unread = self._unread, b""
+        return data
+
+
+@pytest.mark.parametrize("every_s, least", [(0, 11), (1, 17)])
+@pytest.mark.parametrize("timeout_s", [0.048 - 8 / 3840, 0.1 - 8 / 3840, 0.15 - 8 / 3840, 0.25])
+@pytest.mark.parametrize("phase_s", [index / 1000 for index in range(0, 50, 2)])
+def test_a_foreign_masters_period_is_never_met_at_the_same_place_for_ever(
+        monkeypatch, tmp_path, every_s, least, timeout_s, phase_s):
+    line = TalkingLine(10 + phase_s, tmp_path / "port")
+    monkeypatch.setattr("bridge.link.modbus_rtu.open_port", lambda *_: line)
+    monkeypatch.setattr("bridge.link.modbus_rtu.select.select", line.select)
+    link = BuiltinLink(RtuWire("ttyFAKE", 38400, timeout_s, line.monotonic, lambda _s: False))
+    good = 0
+    for index in range(1, 21):
+        with suppress(LinkTimeout):
+            assert link.read("input", 30005, 2, 1) == S3_GRID
+            good += 1
+        line.rest(10 + phase_s + index * every_s)
+    link.close()
+    assert good >= least
 
 
 def test_the_adapters_own_echo_is_skipped(rtu, rtu_plant):

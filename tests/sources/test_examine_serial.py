@@ -9,7 +9,8 @@ import pytest
 from bridge.clock import Clock
 from bridge.control.diagnosis_serial import DEVICE, PLANT, SILENT, Try
 from bridge.errors import LinkError
-from bridge.link.modbus_rtu import PortLocked, crc16
+from bridge.link.modbus_rtu import PortLocked
+from bridge.link.rtu_frame import crc16
 from bridge.registers import sigenergy, vendor_from
 from bridge.sim.plant import PlantSim
 from bridge.sources import examine_serial
