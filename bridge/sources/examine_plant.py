@@ -17,6 +17,7 @@ from bridge.registers import Vendor
 from bridge.sources.units import answering_unit
 
 PATIENCE_S = 3.0  # who answers after this is as good as silent
+AGAIN_S = 0.3  # a plant with one place needs a moment to see that the last connection has gone
 GAP_S = 1.05  # document 4.2 asks for 1 s between two questions
 
 
@@ -115,6 +116,7 @@ class PlantExam:
     def _read(self, seen: LinkSeen) -> LinkSeen:
         answer, code = self._try(self.link)
         if answer == "garbled" and self._time_left():
+            self._clock.wait(AGAIN_S)
             answer, code = self._try(self.link)
             seen = seen._replace(failures=seen.failures + 1)
         if answer == "silent" and self._time_left():
