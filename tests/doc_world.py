@@ -33,9 +33,10 @@ from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim, s3_components
 from bridge.sim.sigen_cloud import SigenCloudSim
 from tests.commands.conftest import Bridge
-from tests.mqtt_broker import Mosquitto, free_port, tls_lines
+from tests.mqtt_broker import Mosquitto, tls_lines
 from tests.peers.app_bench import PASSWORD, USER
 from tests.peers.har import har
+from tests.ports import free_port
 from tests.sim.quickjs_runner import QuickJsRun
 
 ROOT = Path(__file__).parent.parent

@@ -14,6 +14,7 @@ import subprocess
 from pathlib import Path
 
 from bridge.clock import Clock
+from tests.ports import free_port
 
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 START_S = 10.0
@@ -50,12 +51,6 @@ class Pki:
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", days,
                 "-extfile", f"{name}.ext", "-out", f"{name}.pem", cwd=self.path)
         return str(self.path / f"{name}.pem"), str(self.path / f"{name}.key")
-
-
-def free_port():
-    with contextlib.closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 class Mosquitto:

@@ -13,7 +13,7 @@ from pathlib import Path
 from bridge.clock import Clock
 from bridge.link.bridge_http import somebody_listens
 from tests.browser import Browser
-from tests.commands.test_run import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"

@@ -12,7 +12,7 @@ import pytest
 from bridge.clock import Clock
 from tests.bench.crowd import Crowd
 from tests.commands.conftest import until
-from tests.commands.test_run import free_port
+from tests.ports import free_port
 
 PERIOD_S = 0.05  # twenty times the real rate: twenty times the events, and enough samples for a percentile
 PHASE_S = 6.0

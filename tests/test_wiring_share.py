@@ -26,7 +26,7 @@ from bridge.sources.register_budget import BURST
 from bridge.wiring import Feed, feed, notifier
 from bridge.wiring_share import share_registers
 from tests.commands.conftest import one_line, until
-from tests.commands.test_run import free_port
+from tests.ports import free_port
 
 GRID = [0x0000, 0x215C]
 

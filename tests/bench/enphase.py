@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parent.parent.parent
 TICK = os.sysconf("SC_CLK_TCK")
 PATHS = ("/production.json?details=1", "/ivp/meters/readings")
@@ -34,12 +36,6 @@ class Figures(NamedTuple):
     per_s: float
     cpu_ms: float
     p99_ms: float
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def status_kib(pid, field):

@@ -18,19 +18,13 @@ from pathlib import Path
 
 from bridge.clock import Clock
 from bridge.sim.plant import PlantSim
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 QUESTION = struct.pack(">HHHBBHH", 7, 0, 6, 247, 4, 30005, 2)
 CLIENTS, REQUESTS = 10, 2000
 SECONDS = 20
 SHORT, LONG = 5, 25
-
-
-def free_port():
-    """Return a port that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def connected(port, timeout_s=300.0):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bridge.clock import Clock
 from tests.bench.__main__ import OURS, World
-from tests.commands.test_run import free_port
+from tests.ports import free_port
 
 SHORT, LONG = 10, 40
 METRICS_S = 15  # Prometheus' usual pace

@@ -30,6 +30,7 @@ from bridge.sim.plant import PlantSim
 from bridge.sim.shelly import ShellySim, s3_components
 from bridge.sim.sigen_cloud import SigenCloudSim
 from bridge.sources import examine_data, examine_host, examine_plant, examine_serial
+from tests.ports import free_port
 from tests.serial_line import TO_ALL, TO_THREE, Talk
 
 ROOT = Path(__file__).parent.parent.parent
@@ -62,7 +63,7 @@ class World:
         self.plants, self.shellys, self.bridged = [], [], False
         self.patch(examine_plant, "PATIENCE_S", 1.0)
         self.settings = {
-            "status-listen": f"127.0.0.1:{self.closed_port()}", "run-state-dir": str(self.root / "state"),
+            "status-listen": f"127.0.0.1:{free_port()}", "run-state-dir": str(self.root / "state"),
             "modbus-timeout-s": "0.25",
         }
 
@@ -93,7 +94,7 @@ class World:
     def bridge(self):
         """Run a bridge with the settings as they are now, and wait until it has read and shown, or failed to."""
         self.bridged = True
-        self.settings["status-listen"] = f"127.0.0.1:{self.closed_port()}"
+        self.settings["status-listen"] = f"127.0.0.1:{free_port()}"
         process = subprocess.Popen(
             [sys.executable, "-m", "bridge", "run", *self.words()], cwd=ROOT, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -191,12 +192,6 @@ class World:
     def secret(self, name, value):
         self.file(name, value)
         self.settings[f"{name}-file"] = str(self.root / name)
-
-    @staticmethod
-    def closed_port():
-        with contextlib.closing(socket.socket()) as taken:
-            taken.bind(("127.0.0.1", 0))
-            return taken.getsockname()[1]
 
     def loaded(self):
         return load(self.words())[0]
@@ -311,7 +306,7 @@ def a_bridge_without_its_plant(world):
 @case("bridge_sink_failing", "shelly_refused")
 def a_bridge_without_its_shelly(world):
     world.plant()
-    world.settings["shelly-host"] = f"127.0.0.1:{world.closed_port()}"
+    world.settings["shelly-host"] = f"127.0.0.1:{free_port()}"
     world.bridge()
 
 
@@ -392,7 +387,7 @@ def refused_by_somebody_behind_a_router(world):
 def the_wrong_port(world):
     plant, _ = world.healthy()
     world.usual_port = plant.port
-    world.settings["host"] = f"127.0.0.1:{world.closed_port()}"
+    world.settings["host"] = f"127.0.0.1:{free_port()}"
 
 
 @case("plant_hangs_up")
@@ -909,7 +904,7 @@ def the_wrong_secret(world):
 @case("cloud_unreachable")
 def no_internet(world):
     world.healthy()
-    world.cloud(**{"cloud-base-url": f"http://127.0.0.1:{world.closed_port()}"})
+    world.cloud(**{"cloud-base-url": f"http://127.0.0.1:{free_port()}"})
 
 
 @case("cloud_limited")

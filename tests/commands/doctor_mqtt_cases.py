@@ -9,6 +9,7 @@ import json
 
 from tests.commands.doctor_cases import CASES, GOLDEN, case, http_head, run_case, write_golden
 from tests.mqtt_broker import MUTUAL, Mosquitto, Pki, dynamic_security, passwords, tls_lines
+from tests.ports import free_port
 
 __all__ = ["CASES", "GOLDEN", "run_case", "write_golden"]
 ANYBODY = "allow_anonymous true"
@@ -47,7 +48,7 @@ def a_broker_of_the_house(world):
 @case("mqtt_unreachable")
 def no_broker(world):
     world.healthy()
-    world.settings["mqtt-host"] = f"127.0.0.1:{world.closed_port()}"
+    world.settings["mqtt-host"] = f"127.0.0.1:{free_port()}"
 
 
 @case("mqtt_port")

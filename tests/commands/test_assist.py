@@ -27,6 +27,7 @@ from tests.commands.cloud_desk import KEY, SECRET, STATION
 from tests.commands.conftest import ROOT, one_line, until
 from tests.data.test_shelly_monitor import FULL, SHOWN, Page, let_pass, numbers, simulated
 from tests.messages_api import Fault, Message, MessagesApi, question_of, results_of, sensible
+from tests.ports import free_port
 from tests.script_rules import check
 from tests.sim.shelly_wire import call
 
@@ -164,11 +165,7 @@ def test_live_power_asks_a_running_bridge_first(person, bridge, api, env, plant,
 
 @pytest.fixture
 def unused_port():
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 @NEEDS_SDK

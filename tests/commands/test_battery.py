@@ -11,7 +11,7 @@ import pytest
 from bridge.clock import Clock
 from bridge.sim.plant import PlantSim
 from tests.commands.conftest import one_line, until
-from tests.commands.test_run import free_port
+from tests.ports import free_port
 
 REGISTERS = (40029, 40031, 40032, 40034, 40038)
 

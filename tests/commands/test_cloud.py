@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import shlex
-import socket
 import stat
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from bridge.sim.sigen_cloud import SigenCloudSim
 from bridge.sim.sigen_cloud_world import App, Station
 from tests.commands.cloud_desk import ENCODED, PASSWORD, STATION, USER, Desk
 from tests.commands.conftest import ROOT, one_line
+from tests.ports import free_port
 
 KEY_ONLY = ("SIGEN_APP_KEY", "SIGEN_APP_SECRET")
 
@@ -310,14 +310,8 @@ def test_encode_password_without_the_package_says_what_to_install(bridge, tmp_pa
     assert done.returncode == 2 and "pip install pycryptodome" in one_line(done.stderr)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def start_sim(bridge, *argv):
-    process = bridge.start("sim", "cloud", "--port", free_port(), *argv)
+    process = bridge.start("sim", "cloud", "--port", str(free_port()), *argv)
     assert process.stdout.readline().startswith("simulated cloud on 127.0.0.1:")
     words = [word for _ in range(3) for word in shlex.split(process.stdout.readline()) if "=" in word]
     return process, dict(word.split("=", 1) for word in words)
@@ -345,7 +339,7 @@ def test_sim_cloud_misbehaves_as_told(bridge, tmp_path):
     (("--fault", "status,colour=1"), "colour"), (("--fault", "status,500"), "KEY=VALUE"),
 ])
 def test_sim_cloud_refuses_what_it_cannot_do(bridge, argv, words):
-    done = bridge("sim", "cloud", "--port", free_port(), *argv)
+    done = bridge("sim", "cloud", "--port", str(free_port()), *argv)
     assert done.returncode == 2 and words in one_line(done.stderr)
 
 

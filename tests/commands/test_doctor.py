@@ -9,8 +9,8 @@ import pytest
 from bridge.commands.doctor import text
 from bridge.control.diagnosis import OK, PROBLEM, RULES, Finding
 from tests.commands.conftest import one_line
-from tests.commands.doctor_cases import World
 from tests.commands.doctor_mqtt_cases import CASES, GOLDEN, run_case
+from tests.ports import free_port
 
 ALL_S = 20.0  # what the whole visit may take at worst
 
@@ -64,7 +64,7 @@ def test_a_finding_is_one_line_and_its_advice_another():
 
 def arguments(plant, shelly, tmp_path, *more):
     return ("doctor", "--host", f"127.0.0.1:{plant.port}", "--shelly-host", shelly.address, "--root", str(tmp_path),
-            "--status-listen", f"127.0.0.1:{World.closed_port()}", "--run-state-dir", str(tmp_path / "state"), *more)
+            "--status-listen", f"127.0.0.1:{free_port()}", "--run-state-dir", str(tmp_path / "state"), *more)
 
 
 def test_a_healthy_home_is_exit_0_and_nothing_is_written(bridge, moving_plant, shelly, tmp_path):

@@ -14,7 +14,7 @@ from bridge.clock import Clock
 from bridge.link.httpd import HttpServer, json_answer
 from bridge.sim.plant import PlantSim
 from tests.commands.conftest import one_line, until
-from tests.commands.test_run import free_port
+from tests.ports import free_port
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -12,6 +11,7 @@ import pytest
 from bridge.clock import Clock
 from bridge.sim.plant import PlantSim
 from tests.commands.conftest import one_line, until
+from tests.ports import free_port
 
 INFO = {"id": "shellypro3em-aabbccddeeff", "mac": "AABBCCDDEEFF", "model": "SPEM-003CEBEU", "gen": 2, "ver": "1.7.4",
         "app": "Pro3EM", "auth_en": False, "name": None}
@@ -115,9 +115,7 @@ def test_a_meter_that_is_away_is_said(bridge, plant):
 
 
 def test_a_running_bridge_tells_the_phases_over_its_one_connection(bridge, plant):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = "127.0.0.1:%d" % probe.getsockname()[1]
+    listen = f"127.0.0.1:{free_port()}"
     common = ["--host", f"127.0.0.1:{plant.port}", "--status-listen", listen]
     bridge.start("run", *common)
     assert until(lambda: bridge("status", "--status-listen", listen).returncode == 0, 20)

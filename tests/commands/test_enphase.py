@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from bridge.sim.enphase_envoy import FAULTS as ENVOY_FAULTS
 from bridge.sim.plant import PlantSim
 from tests.commands.conftest import ROOT, one_line, until
 from tests.enphase_home import Home
+from tests.ports import free_port
 
 pytestmark = pytest.mark.needs("openssl")
 
@@ -245,11 +245,7 @@ def test_run_adds_the_sun_every_second_and_without_an_envoy_loads_nothing_of_it(
 
 
 def test_sim_enphase_tells_how_to_be_reached(bridge, tmp_path):
-    ports = []
-    for _ in range(2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
+    ports = [free_port(), free_port()]
     process = bridge.start("sim", "enphase", "--port", str(ports[0]), "--cloud-port", str(ports[1]), "--power", "1234")
     lines = [process.stdout.readline() for _ in range(4)]
     env = dict(re.findall(r"(ENPHASE_\w+)=('[^']*'|\S+)", "".join(lines)))

@@ -11,8 +11,9 @@ from bridge.clock import Clock
 from bridge.sim.plant import PlantSim
 from bridge.sim.sigen_cloud import SigenCloudSim
 from tests.commands.conftest import one_line, until
-from tests.commands.test_run import S3_SHOWN, devices, free_port, shown
+from tests.commands.test_run import S3_SHOWN, devices, shown
 from tests.peers.cloud_bench import KEY, STATION
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timing
 CLOUD_VALUES = (1000, 55.5, 400, -200, 400)  # pv, soc, battery, grid (+ import), load

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 
 import pytest
 
@@ -14,6 +13,7 @@ from bridge.sim.plant import PlantSim
 from bridge.sim.plant_scenarios import StillHome
 from bridge.sim.shelly import ShellySim
 from tests.commands.conftest import one_line, until
+from tests.ports import free_port
 
 FAST = """
 [rules]
@@ -25,12 +25,6 @@ lost_after = 5s
 manual_hold = 1s
 timezone = UTC
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class House:

@@ -15,9 +15,10 @@ from bridge.sim.sigen_cloud import SigenCloudSim
 from bridge.sim.sigen_mqtt import SigenMqttSim
 from tests.commands.conftest import one_line, until
 from tests.commands.test_run import S3_SHOWN, devices, shown
-from tests.mqtt_broker import MUTUAL, Mosquitto, access_rules, free_port, passwords, tls_lines
+from tests.mqtt_broker import MUTUAL, Mosquitto, access_rules, passwords, tls_lines
 from tests.peers.cloud_bench import KEY, STATION
 from tests.peers.test_sigen_mqtt_session import ACL
+from tests.ports import free_port
 from tests.sinks.ha_discovery import check
 
 pytestmark = pytest.mark.needs("mosquitto", "mosquitto_sub", "mosquitto_pub", "openssl")

@@ -14,18 +14,13 @@ from bridge.clock import Clock
 from bridge.model import Reading
 from bridge.sinks.display import display_values
 from tests.commands.conftest import one_line, until
+from tests.ports import free_port
 
 S3_SHOWN = {200: 2800, 201: 15.0, 202: 0, 203: -8540, 204: 11340}
 
 
 def devices(plant, shelly):
     return ("--host", f"127.0.0.1:{plant.port}", "--shelly-host", f"127.0.0.1:{shelly.port}")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def shown(shelly):

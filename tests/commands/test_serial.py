@@ -9,7 +9,7 @@ import pytest
 from bridge.clock import Clock
 from bridge.sim.plant import PlantSim
 from tests.commands.conftest import one_line, until
-from tests.commands.doctor_cases import World
+from tests.ports import free_port
 from tests.serial_line import TO_ALL, Talk
 
 
@@ -67,7 +67,7 @@ def test_no_such_device_is_exit_3(bridge):
 
 
 def test_the_port_of_the_running_bridge_is_left_alone(bridge, line_plant):
-    listen = ("--status-listen", f"127.0.0.1:{World.closed_port()}", "--serial", line_plant.tty, "--modbus-serial-unit", "247")
+    listen = ("--status-listen", f"127.0.0.1:{free_port()}", "--serial", line_plant.tty, "--modbus-serial-unit", "247")
     running = bridge.start("run", *listen)
     assert until(lambda: line_plant.counters.requests > 3)
     assert until(lambda: bridge("status", *listen).returncode == 0, 10)

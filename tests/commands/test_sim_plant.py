@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,10 @@ from bridge import cli
 from bridge.config import take_flags
 from bridge.sim.home import HOUSE
 from bridge.sim.plant import PlantSim
+from tests.ports import free_port
 from tests.sim.plant_wire import Wire, read_pdu, s32, words, write_one
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "simulator.md").read_text("utf-8")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

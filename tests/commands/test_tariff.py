@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import socket
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from bridge.sim.sigen_cloud import SigenCloudSim
 from bridge.sim.sigen_cloud_app_world import FIRST_NUMBER
 from bridge.state import StateDir
 from tests.commands.conftest import one_line, until
+from tests.ports import free_port
 
 USER, PASSWORD, ENCODED = "owner@example.invalid", "correct horse", "2XgqjWOYS8wesGPH8+9zTA=="
 SECRETS = (TOKEN, PASSWORD, ENCODED, "psk_sim", "Bearer ", "app-tok", "access_token")
@@ -51,12 +51,6 @@ class TariffDesk:
 def desk(bridge, tmp_path):
     with AmberSim(Clock(), scenario="flat") as amber, SigenCloudSim(Clock()) as cloud:
         yield TariffDesk(bridge, amber, cloud, tmp_path / "state")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def ranges(payload, side="buyPrice"):

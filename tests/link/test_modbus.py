@@ -127,7 +127,7 @@ def test_a_wrong_reply_on_the_line_is_an_error_and_the_next_read_is_right(rtu, r
 
 @pytest.mark.parametrize("fault", ["dribble", "duplicate", "delay"])
 def test_slow_or_doubled_answers_are_good_answers(tcp, tcp_plant, fault):
-    tcp_plant.fault(fault, **({"s": 0.05} if fault == "delay" else {}))
+    tcp_plant.fault(fault, **{"delay": {"s": 0.05}, "dribble": {"s": 0.001}}.get(fault, {}))
     for _ in range(3):
         assert tcp.read("input", 30005, 2, 247) == S3_GRID
     assert tcp_plant.counters.connections == 1

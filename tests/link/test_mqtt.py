@@ -16,7 +16,8 @@ from bridge.link import mqtt as module
 from bridge.link.broker import Broker, Login, Message, Tls, broker_at, tls_context
 from bridge.link.mqtt import MqttLink
 from bridge.link.mqtt_errors import MqttError, MqttLoginError, tls_problem
-from tests.mqtt_broker import MUTUAL, Mosquitto, Pki, access_rules, free_port, passwords, tls_lines, until
+from tests.mqtt_broker import MUTUAL, Mosquitto, Pki, access_rules, passwords, tls_lines, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.needs("mosquitto", "openssl", "mosquitto_sub", "mosquitto_pub")
 ANYBODY = "allow_anonymous true"

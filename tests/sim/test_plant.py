@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -499,6 +500,7 @@ def test_requests_too_soon_are_ignored_by_a_strict_plant(clock):
 
 
 def test_stop_ends_clients_threads_and_descriptors_within_a_second(clock):
+    gc.collect()  # what other tests left to the collector is not ours
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
     plant = PlantSim(clock, delay_s=30).start()
     wires = [Wire(plant.port) for _ in range(20)]
@@ -512,7 +514,7 @@ def test_stop_ends_clients_threads_and_descriptors_within_a_second(clock):
         assert wire.receive() == b""
         wire.socket.close()
     assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(os.listdir("/proc/self/fd")) <= files
     with pytest.raises(ConnectionRefusedError):
         Wire(plant.port)
 
@@ -526,7 +528,7 @@ def test_constructing_opens_nothing(clock):
     files = len(os.listdir("/proc/self/fd"))
     PlantSim(clock)
     PlantSim(clock, serial=True)
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(os.listdir("/proc/self/fd")) <= files
 
 
 def test_real_clock_serves_a_plausible_time():

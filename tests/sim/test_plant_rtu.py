@@ -341,5 +341,5 @@ def test_stop_leaves_no_thread_descriptor_or_directory():
     path = plant.tty
     plant.stop()
     assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(os.listdir("/proc/self/fd")) <= files
     assert not os.path.exists(os.path.dirname(path))

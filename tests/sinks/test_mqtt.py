@@ -22,7 +22,8 @@ from bridge.sinks.mqtt_discovery import ACTIONS, discovery, discovery_topic, pla
 from bridge.sinks.mqtt_pace import HEARTBEAT_S, Sent, due
 from bridge.sinks.outbox import Outbox
 from bridge.sinks.status import StatusSink
-from tests.mqtt_broker import Mosquitto, access_rules, free_port, passwords, until
+from tests.mqtt_broker import Mosquitto, access_rules, passwords, until
+from tests.ports import free_port
 from tests.sinks.ha_discovery import check, rendered
 
 HOME = place("sigen-bridge", "home")
