@@ -7,6 +7,7 @@ import socket
 from typing import Any, Dict, Optional, Tuple
 
 from bridge.errors import LinkError, LinkTimeout, PeerError
+from bridge.link.dial import host_bytes
 
 MAX_BODY = 4 * 1024 * 1024
 
@@ -15,7 +16,7 @@ def somebody_listens(address: str, timeout_s: float) -> bool:
     """Say whether a TCP connection to "host:port" comes about."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout_s).close()
+        socket.create_connection((host_bytes(host), int(port)), timeout_s).close()
     except OSError:
         return False
     return True

@@ -6,7 +6,7 @@ Never waits longer than a second and never sends anything.
 from __future__ import annotations
 
 import socket
-from typing import Tuple
+from typing import Any, Tuple
 
 from bridge.errors import LinkError, LinkTimeout
 
@@ -28,10 +28,18 @@ def split_host(text: str, default_port: int) -> Tuple[str, int]:
     return host, int(port) if port else default_port
 
 
+def host_bytes(host: str) -> Any:
+    """Return a host as bytes if it is ASCII: a str makes getaddrinfo load the idna codec.
+
+    That costs 1.4 MiB (measured), and OpenWrt ships it as a package of its own.
+    """
+    return host.encode() if host.isascii() else host
+
+
 def connect(name: str, host: str, port: int, timeout_s: float) -> socket.socket:
     """Open a TCP connection; raises LinkError or LinkTimeout saying what to check."""
     try:
-        return socket.create_connection((host, port), timeout_s)
+        return socket.create_connection((host_bytes(host), port), timeout_s)
     except OSError as error:
         raise connect_error(f"{name} {host}:{port}", error, timeout_s) from error
 

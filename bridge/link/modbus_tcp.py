@@ -11,6 +11,7 @@ import struct
 from typing import Callable, Optional
 
 from bridge.errors import LinkError, LinkTimeout
+from bridge.link.dial import host_bytes
 from bridge.link.modbus import Expect, Stats, check_pdu, expect
 
 HEADER = struct.Struct(">HHHB")
@@ -26,8 +27,7 @@ class TcpWire:
     def __init__(self, host: str, port: int, timeout_s: float, monotonic: Callable[[], float]) -> None:
         self.peer = f"{host}:{port}"
         self.stats = Stats()
-        # Bytes keep getaddrinfo from loading the idna codec, which OpenWrt ships as a package of its own.
-        self._address = (host.encode() if host.isascii() else host, port)
+        self._address = (host_bytes(host), port)
         self._timeout_s = timeout_s
         self._monotonic = monotonic
         self._socket: Optional[socket.socket] = None
@@ -75,7 +75,7 @@ class TcpWire:
 
     def _connect(self) -> None:
         try:
-            connection = socket.create_connection(self._address, self._timeout_s)  # type: ignore[arg-type]
+            connection = socket.create_connection(self._address, self._timeout_s)
         except socket.timeout as error:
             raise LinkTimeout(
                 f"modbus {self.peer}: no connection in {self._timeout_s:g} s;"

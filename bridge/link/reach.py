@@ -11,6 +11,8 @@ import socket
 import threading
 from typing import Callable, List, NamedTuple, Tuple
 
+from bridge.link.dial import host_bytes
+
 RESOLVE_S = 3.0  # a name server that is slower than this is no use at every start of the bridge either
 HANG_UP_S = 0.2  # who closes a connection unasked does it at once
 MOST_BYTES = 4096
@@ -38,7 +40,7 @@ def reach(
         return Reach("no_name")
     address = found[0]
     try:
-        connection = socket.create_connection((address.encode(), port), timeout_s)  # type: ignore[arg-type]
+        connection = socket.create_connection((host_bytes(address), port), timeout_s)
     except OSError as error:
         return Reach(_why(error), peer_address=address)
     try:
@@ -115,9 +117,8 @@ def _resolve(host: str, port: int) -> List[str]:
 
     def look_up() -> None:
         try:
-            # Bytes keep getaddrinfo from loading the idna codec, which OpenWrt ships as a package of its own.
-            name = host.encode() if host.isascii() else host
-            found.extend(str(entry[4][0]) for entry in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+            entries = socket.getaddrinfo(host_bytes(host), port, type=socket.SOCK_STREAM)
+            found.extend(str(entry[4][0]) for entry in entries)
         except (OSError, UnicodeError):
             return  # an empty list says it
 
