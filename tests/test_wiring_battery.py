@@ -8,13 +8,14 @@ from datetime import datetime
 
 import pytest
 
-from bridge.clock import ManualClock
+from bridge.clock import Clock, ManualClock
 from bridge.config import Origin, Settings
 from bridge.control.battery import Command
 from bridge.errors import ConfigError, Refused
 from bridge.peers.sigen_errors import ApiRejected
+from bridge.sim.plant import PlantSim
 from bridge.sim.sigen_cloud import SigenCloudSim
-from bridge.wiring_battery import seconds_asked
+from bridge.wiring_battery import give_back, own_link, seconds_asked
 from bridge.wiring_battery_cloud import send_by_cloud
 from bridge.wiring_control import desk
 from tests.commands.cloud_desk import KEY, SECRET, STATION
@@ -134,3 +135,20 @@ def test_a_plant_that_could_not_be_written_to_safely_is_not(settings, clock, key
     told = Settings({key: Origin(value, "test"), "control.enabled": Origin("yes", "test")})
     with pytest.raises(Refused, match=words):
         rules(told).check()
+
+
+def test_the_watchdog_gives_back_and_begins_nothing_of_the_schedule(tmp_path):
+    """It ends within 30 s, and what it began would be left behind by it."""
+    clock = Clock()
+    with PlantSim(clock, soc_pct=50.0) as plant:
+        told = Settings({key: Origin(value, "test") for key, value in {
+            "modbus.host": "127.0.0.1", "modbus.port": str(plant.port),
+            "run.state_dir": str(tmp_path), "control.enabled": "yes"}.items()})
+        counter, where = desk(told, clock), own_link(told, clock)
+        counter.keeper.begin(*where, CHARGE, "test")
+        counter.table.put([CHARGE._replace(start=clock.now() - 60.0)], "test")
+        where[0].close()
+        counter.keeper.book._lock.release()  # as the kernel does when the process dies
+        assert give_back(told, clock)["state"] == "none"
+        assert int.from_bytes(plant._station.image.read(40029, 1), "big") == 0
+        assert len(desk(told, clock).table.entries) == 1
