@@ -87,13 +87,14 @@ def ask_plant(settings: Settings, clock: Clock, do: str, **more: Any) -> Dict[st
         link.close()
 
 
-def free_plant(settings: Settings, clock: Clock) -> List[str]:
-    """Lead the plant out of a remote EMS that a dead controller left; returns what was done in words."""
-    counter, (link, unit) = desk(settings, clock), own_link(settings, clock)
-    try:
-        return counter.free(link, unit, "cli")
-    finally:
-        link.close()
+def free_plant(settings: Settings, clock: Clock, address: str, dry_run: bool) -> List[str]:
+    """Lead the plant out of a remote EMS that a dead controller left; returns what was, or would be, done in words.
+
+    ``address`` is of the running bridge, which does it then, or ''.
+    """
+    if address:
+        return list(ask_bridge(settings, address, "free", dry_run=dry_run)["done"])
+    return list(ask_plant(settings, clock, "free", dry_run=dry_run)["done"])
 
 
 def end_other(counter: Desk, holder: int, clock: Clock) -> Dict[str, Any]:

@@ -28,6 +28,17 @@ def plan_lines(plan: Mapping[str, Any]) -> List[str]:
     return lines
 
 
+def back_lines(report: Mapping[str, Any]) -> List[str]:
+    """Return the dry run of a release: what would be put back, in the order of writing."""
+    rows = report.get("back") or ()
+    to_come = len(report.get("schedule") or ())
+    lines = [f"would drop {to_come} commands to come"] if to_come else []
+    if not rows:
+        return [*lines, "nothing would be written"]
+    return [*lines, "would write (where the plant still holds what was last read):",
+            *(f"    {one['register']}  {one['name']:<16} {one['text']}" for one in rows)]
+
+
 def status_lines(report: Mapping[str, Any], zone: Optional[tzinfo] = None) -> List[str]:
     """Return how things stand."""
     lines = []
