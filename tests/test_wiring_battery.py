@@ -16,7 +16,7 @@ from bridge.peers.sigen_errors import ApiRejected
 from bridge.sim.plant import PlantSim
 from bridge.sim.sigen_cloud import SigenCloudSim
 from bridge.wiring_battery import give_back, own_link, seconds_asked
-from bridge.wiring_battery_cloud import send_by_cloud
+from bridge.wiring_battery_cloud import send_batch_by_cloud, send_by_cloud
 from bridge.wiring_control import desk
 from tests.commands.cloud_desk import KEY, SECRET, STATION
 
@@ -89,6 +89,18 @@ def test_a_veto_of_the_plant_is_explained(sim, settings, clock, code, words):
 def test_an_empty_answer_is_an_acceptance(sim, settings, clock):
     sim.fail("command", "empty", 1)
     assert send_by_cloud(settings(), clock, CHARGE, "openapi", False)["taken"]
+
+
+def test_a_schedule_is_one_batch_and_nothing_is_known_of_it_yet(sim, settings, clock):
+    night = [CHARGE._replace(start=clock.now() + 3600.0 * (1 + hour), seconds=1800.0) for hour in range(24)]
+    answer = send_batch_by_cloud(settings(), clock, night, "openapi", False)
+    assert len(sent(sim)) == 1 and answer["confirmed"] is None and len(answer["commands"]) == 24
+    assert [one["startTime"] for one in answer["commands"]] == [int(one.start) for one in night]
+    with pytest.raises(Refused, match="25 commands"):
+        send_batch_by_cloud(settings(), clock, [*night, CHARGE], "openapi", False)
+    assert len(sent(sim)) == 1
+    with pytest.raises(Refused, match="control.max_charge_w"):
+        send_batch_by_cloud(settings(**{"control.max_charge_w": 1000.0}), clock, night, "openapi", False)
 
 
 def test_until_is_a_time_of_day_or_a_moment(settings, clock):

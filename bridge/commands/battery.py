@@ -16,7 +16,7 @@ from bridge.commands._battery_end import release, say, watch
 from bridge.config import Settings
 from bridge.control.battery import CHARGE, DISCHARGE, IDLE, SELF, SELF_GRID, Command, as_record, checked, said
 from bridge.control.battery_desk import Desk
-from bridge.control.battery_text import history_lines, last_lines, plan_lines, status_lines
+from bridge.control.battery_text import clock_text, history_lines, last_lines, plan_lines, status_lines
 from bridge.control.schedule import parse
 from bridge.errors import EXIT_OK, EXIT_REFUSED, ConfigError, Refused
 from bridge.service import stop_on_signals
@@ -29,7 +29,7 @@ from bridge.wiring_battery import (
     running_bridge,
     seconds_asked,
 )
-from bridge.wiring_battery_cloud import send_by_cloud
+from bridge.wiring_battery_cloud import send_batch_by_cloud, send_by_cloud
 from bridge.wiring_control import desk
 
 DAEMON = True  # logs its state changes
@@ -73,6 +73,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return watch(args, settings, clock)
     if args.what in VERBS and (args.via in ("openapi", "mqtt") or VERBS[args.what] == SELF_GRID):
         return _cloud(args, settings, clock)
+    if args.what == "schedule":
+        return _schedule(args, settings, clock)
     address = running_bridge(settings)
     if args.what == "status":
         report = report_of(settings, address) if address else desk(settings, clock).report()
@@ -80,8 +82,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return EXIT_OK
     if args.what == "release":
         return release(args, settings, clock, address)
-    if args.what == "schedule":
-        return _schedule(args, settings, clock, address)
     record = as_record(_command(args, settings, clock))
     if args.dry_run:
         asked = ask_bridge(settings, address, "plan", command=record) if address else \
@@ -158,16 +158,24 @@ def _tell(args: argparse.Namespace, told: List[str], line: str) -> None:
         print(line, flush=True)
 
 
-def _schedule(args: argparse.Namespace, settings: Settings, clock: Clock, address: str) -> int:
+def _schedule(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     if not args.file:
         raise ConfigError("battery schedule: a FILE is wanted; a line is like 2026-12-01T01:00 2h charge 5kW")
     if not clock.synced():
         raise Refused("battery schedule: this machine's clock is not set yet; no clock, no command")
     commands = parse(_text_of(args.file), None, clock.now())
     records = [as_record(one) for one in commands]
-    if args.dry_run:
-        say(args, {"commands": records}, [said(one) for one in commands])
+    lines = [f"{clock_text(one.start)}  {said(one)}" for one in commands]
+    if args.via in ("openapi", "mqtt"):
+        answer = send_batch_by_cloud(settings, clock, commands, args.via, args.dry_run)
+        sent = [f"the cloud took it ({args.via}); it does not say whether the plant will"]
+        say(args, answer, _shown_body(answer) if args.dry_run else [*lines, *sent])
         return EXIT_OK
+    if args.dry_run:
+        desk(settings, clock).keepable(commands)
+        say(args, {"commands": records}, lines)
+        return EXIT_OK
+    address = running_bridge(settings)
     if address:
         report = ask_bridge(settings, address, "schedule", commands=records)
         say(args, report, status_lines(report))
@@ -194,13 +202,20 @@ def _text_of(path: str) -> str:
 
 
 def _cloud(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
-    via = "openapi" if args.via in ("auto", "modbus") else args.via
+    if args.via == "modbus":
+        raise Refused(f"battery {args.what}: only the cloud knows this mode; --via openapi or --via mqtt")
+    via = "openapi" if args.via == "auto" else args.via
     command = _command(args, settings, clock)
     answer = send_by_cloud(settings, clock, command, via, args.dry_run)
     if args.dry_run:
-        say(args, answer, [f"{answer['method']} {answer['url']}", json.dumps(answer["body"], indent=2)])
+        say(args, answer, _shown_body(answer))
         return EXIT_OK
+    command = command._replace(seconds=60.0 * answer["commands"][0]["duration"])  # the cloud knows minutes only
     seen = {True: "and the battery does it", False: "but the battery does not do it",
             None: "whether the battery does it is not known yet: sigen-bridge cloud flow"}[answer["confirmed"]]
     say(args, answer, [f"{said(command)}: the cloud took it ({via}), {seen}"])
     return EXIT_REFUSED if answer["confirmed"] is False else EXIT_OK
+
+
+def _shown_body(answer: Dict[str, Any]) -> List[str]:
+    return [f"{answer['method']} {answer['url']}", json.dumps(answer["body"], indent=2)]

@@ -9,9 +9,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from bridge.clock import Clock
 from bridge.control import battery_moves as moves
-from bridge.control.battery import LEAST_S, SELF_GRID, Command, as_record, checked_batch, from_record, said
+from bridge.control.battery import CHARGE, LEAST_S, SELF_GRID, Command, as_record, checked_batch, from_record, said
 from bridge.control.battery_guard import bounds, read_standing
 from bridge.control.battery_keeper import Keeper
+from bridge.control.battery_limits import within_limits
 from bridge.control.battery_plant import (
     MODE,
     NEUTRAL,
@@ -25,7 +26,7 @@ from bridge.control.battery_plant import (
 )
 from bridge.control.battery_report import as_row
 from bridge.control.timetable import Timetable
-from bridge.errors import BridgeError, ConfigError, LinkError, Refused
+from bridge.errors import BridgeError, ConfigError, DeviceException, LinkError, Refused
 from bridge.link.modbus import ModbusLink, WritingLink
 
 AGAIN_S = 10.0  # between two tries of an entry that the link kept from beginning
@@ -57,7 +58,7 @@ class Desk:
         mono = self._clock.monotonic()
         try:
             self.keeper.begin(link, unit, command._replace(seconds=max(LEAST_S, command.seconds)), "schedule")
-        except LinkError as error:  # an answer that was lost shall not cost the night's charge
+        except (LinkError, DeviceException) as error:  # neither shall cost the night's charge
             if self._lost != command.end:
                 self.keeper.book.journal.event("schedule", "delayed", f"{said(command)}: {error}")
             self._again, self._again_at, self._lost = command, mono + AGAIN_S, command.end
@@ -113,10 +114,18 @@ class Desk:
         self.keeper.rules.check()
         if not self._clock.synced():
             raise Refused("battery schedule: this machine's clock is not set yet; no clock, no command")
-        if any(one.action == SELF_GRID for one in commands):
-            raise Refused("battery schedule: self-grid is known to the cloud only")
-        self.table.put(checked_batch(commands, self._clock.now()), who)
+        self.table.put(self.keepable(commands), who)
         self._again = None
+
+    def keepable(self, commands: List[Command]) -> List[Command]:
+        """Return a batch in order of time; raises Refused or ConfigError for what would be refused at its start."""
+        for one in commands:
+            within_limits(one, self.keeper.rules.site)
+            if one.action == SELF_GRID:
+                raise Refused("battery schedule: self-grid is known to the cloud only; --via openapi or --via mqtt")
+            if one.action != CHARGE and one.max_import_w is not None:
+                raise Refused(f"battery {one.action}: an import limit can only be kept while charging")
+        return checked_batch(commands, self._clock.now())
 
     def plan(self, link: ModbusLink, unit: int, command: Command) -> Dict[str, Any]:
         """Return every register before and after, without writing; raises what ``begin`` would raise."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Mapping, NamedTuple, Optional
 
-from bridge.control.battery import CHARGE, Command
+from bridge.control.battery import CHARGE, DISCHARGE, Command
 from bridge.control.battery_plant import CHARGE_CAP, TOLERANCE, Site, import_limit_w
 from bridge.errors import Refused
 
@@ -31,6 +31,15 @@ class Rules(NamedTuple):
             raise Refused("battery: the bridge only reads; set control.enabled = yes to let it write")
         if self.hindrance:
             raise Refused(f"battery: {self.hindrance}; nothing is written")
+
+
+def within_limits(command: Command, site: Site) -> Command:
+    """Return the command; raises Refused for what the owner's limits forbid whatever the plant says."""
+    for action, limit_w in ((CHARGE, site.max_charge_w), (DISCHARGE, site.max_discharge_w)):
+        power_w = command.power_w or 0.0
+        if command.action == action and limit_w and power_w > limit_w:
+            raise Refused(f"battery {action}: {power_w:.0f} W is above control.max_{action}_w = {limit_w:.0f} W")
+    return command
 
 
 class Throttle:

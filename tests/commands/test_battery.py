@@ -153,6 +153,20 @@ def test_a_plant_left_in_remote_ems_by_somebody_else_is_freed_only_with_force(ba
     assert registers(plant)[40029] == 0
 
 
+def test_a_schedule_goes_the_way_that_was_asked_for(battery, plant, tmp_path):
+    path = tmp_path / "night.txt"
+    path.write_text("2090-12-01T01:00 2h charge 5kW\n2090-12-01T17:30 90m discharge 3kW\n")
+    shown = battery("schedule", str(path), "--dry-run")
+    assert shown.stdout.splitlines()[0] == "2090-12-01 01:00:00  charge 5000 W for 2 h", shown.stderr
+    for way in ("openapi", "mqtt"):
+        done = battery("schedule", str(path), "--dry-run", "--via", way, "--cloud-system-id", "ABCDE1700000001",
+                       "--sigen-mqtt-host", "127.0.0.1", "--cloud-region", "eu")
+        assert done.returncode == 0 and done.stdout.count('"activeMode"') == 2, done.stderr
+    done = battery("self-grid", "--for", "60s", "--via", "modbus")
+    assert done.returncode == 8 and "only the cloud knows this mode" in one_line(done.stderr)
+    assert not plant.writes and not (tmp_path / "state" / "schedule.json").exists()
+
+
 @pytest.mark.parametrize("argv", [("watch",), ("release",)])
 def test_a_dry_run_of_an_end_shows_what_it_would_write_and_writes_nothing(bridge, battery, plant, tmp_path, argv):
     process = bridge.start("battery", "charge", "--kw", "3", "--for", "10m", *settings(plant, tmp_path))

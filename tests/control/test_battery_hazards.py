@@ -9,7 +9,7 @@ import pytest
 
 from bridge.control.battery import from_record
 from bridge.control.battery_plant import Site
-from bridge.errors import BridgeError, ConfigError, LinkError, Refused
+from bridge.errors import BridgeError, ConfigError, DeviceException, LinkError, Refused
 from bridge.state import StateDir
 
 from .battery_bench import Bench, Killed
@@ -246,6 +246,34 @@ def test_an_entry_of_the_schedule_survives_an_answer_that_was_lost(bench):
     assert bench.lease.ends_at == pytest.approx(now + 305, abs=1)
     bench.run(300)
     assert back(bench)
+
+
+def test_an_entry_of_the_schedule_survives_a_plant_that_is_busy(bench, monkeypatch):
+    now = bench.clock.now()
+    bench.desk.serve(bench.link, 247, {"do": "schedule", "commands": [
+        {"action": "charge", "seconds": 300, "power_w": 2000, "start": now + 5}]}, "test")
+
+    def busy(*asked):
+        raise DeviceException("the plant is busy", 6)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.link, "read_bytes", busy)
+        bench.run(10)
+    bench.run(15)
+    assert bench.desk.report()["state"] == "held"
+
+
+@pytest.mark.parametrize("wish, words", [
+    ({"action": "charge", "power_w": 4000}, "control.max_charge_w"),
+    ({"action": "discharge", "power_w": 2000, "max_import_w": 500}, "import limit"),
+    ({"action": "self-grid"}, "cloud only"),
+])
+def test_a_schedule_that_would_be_refused_at_night_is_refused_at_once(tmp_path, wish, words):
+    bench = Bench(tmp_path, Site(max_charge_w=3000.0))
+    wish.update(seconds=300, start=bench.clock.now() + 5)
+    with pytest.raises(Refused, match=words):
+        bench.desk.serve(bench.link, 247, {"do": "schedule", "commands": [wish]}, "test")
+    assert not bench.desk.report()["schedule"]
 
 
 def test_a_retarget_without_an_export_limit_gives_the_owners_limit_back(bench):
