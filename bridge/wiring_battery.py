@@ -117,7 +117,7 @@ def give_back(settings: Settings, clock: Clock) -> Dict[str, Any]:
     book = counter.keeper.book
     if book.on_disk() is None:
         return counter.report()
-    counter.keeper.rules.check()
+    counter.keeper.rules.check(book.left_behind())
     where: Optional[Where] = None
     try:
         for _ in range(GONE_S):

@@ -111,11 +111,9 @@ class Keeper:
 
     def tick(self, link: Optional[WritingLink], unit: int = 0) -> None:
         """Do what is due now; ``link`` is None while there is none. Raises nothing of ours."""
-        if not self.rules.enabled or self.rules.hindrance:
-            return
         try:
             if link is not None:  # whoever has none could restore nothing, and would only stand in the way
-                self.book.glance()
+                self.book.glance(self.rules.barred)
             if self.book.lease is None:
                 return
             if link is None:
@@ -151,7 +149,7 @@ class Keeper:
 
     def release(self, link: WritingLink, unit: int, reason: str) -> Dict[str, Any]:
         """End the command now; what cannot be done at once goes on with ``tick``. Returns ``report``."""
-        self.rules.check()
+        self.rules.check(self.book.left_behind())
         self.book.look()
         if self.book.lease is not None:
             self._release(reason)
@@ -246,5 +244,6 @@ class Keeper:
 
     def report(self) -> Dict[str, Any]:
         """Return how things stand; ``state`` is none, entering, held, releasing, elsewhere or left."""
-        found = report(self.book, self._clock.monotonic(), self._goal, self._effect, self._error)
+        mono, barred = self._clock.monotonic(), self.rules.barred
+        found = report(self.book, mono, self._goal, self._effect, self._error, barred)
         return {**found, "enabled": self.rules.enabled}

@@ -25,8 +25,20 @@ class Rules(NamedTuple):
     restore_backup_soc: bool = False
     hindrance: str = ""
 
-    def check(self) -> None:
-        """Raise Refused unless the plant may be written to."""
+    @property
+    def barred(self) -> str:
+        """Why a command that was left behind is not given back, or ''."""
+        if not self.enabled:
+            return (
+                "control.enabled is no, so it is not given back; set it to yes and restart the bridge, or where none"
+                " runs: sigen-bridge battery release --control-enabled yes"
+            )
+        return f"{self.hindrance}; so it is not given back" if self.hindrance else ""
+
+    def check(self, left: str = "") -> None:
+        """Raise Refused unless the plant may be written to; ``left`` is the command that was left behind, in words."""
+        if left and self.barred:
+            raise Refused(f"battery: {left} was left behind in the plant: {self.barred}")
         if not self.enabled:
             raise Refused("battery: the bridge only reads; set control.enabled = yes to let it write")
         if self.hindrance:

@@ -31,8 +31,13 @@ from bridge.link.modbus import ModbusLink
 FOLLOW_PRICES = (1, 2)  # 30003: Sigen AI, time of use
 
 
-def report(book: LeaseBook, mono: float, goal: Optional[Target], effect: str, error: str) -> Dict[str, Any]:
-    """Return the state of the lease (none, entering, held, releasing, elsewhere, left) and how the last one ended."""
+def report(
+    book: LeaseBook, mono: float, goal: Optional[Target], effect: str, error: str, barred: str
+) -> Dict[str, Any]:
+    """Return the state of the lease (none, entering, held, releasing, elsewhere, left) and how the last one ended.
+
+    ``barred`` is why one that was left behind is not given back, or ''.
+    """
     lease, state = book.lease, ""
     if lease is None:
         lease = book.on_disk()
@@ -40,6 +45,7 @@ def report(book: LeaseBook, mono: float, goal: Optional[Target], effect: str, er
             text = "the lease file cannot be read" if book.unreadable else "no battery command"
             return {"state": "none", "text": text, "last": book.last()}
         state = "elsewhere" if book.holder() is not None else "left"
+        error = barred if state == "left" else error
     notes = [*(goal.notes if goal is not None else ()), *suspends(lease, book.tariff_pushed())]
     return {
         "state": state or lease.state, "action": lease.command.action, "power_w": lease.command.power_w,

@@ -48,7 +48,10 @@ def status_lines(report: Mapping[str, Any], zone: Optional[tzinfo] = None) -> Li
         left = report.get("ends_in_s")
         lines.append(f"{report['text']}: {STATES.get(report['state'], report['state'])}, asked for by {report['who']}")
         within = f" (in {lasting(left)})" if left is not None else ""
-        lines.append(f"  ends {clock_text(report['ends_at'], zone)}{within}")
+        if report["state"] != "left":
+            lines.append(f"  ends {clock_text(report['ends_at'], zone)}{within}")
+        elif not report.get("error"):
+            lines.append("  given back by the bridge's next start, battery watch, or: sigen-bridge battery release")
         for name in ("effect", "reason", "error"):
             if report.get(name):
                 lines.append(f"  {name}: {report[name]}")

@@ -38,6 +38,7 @@ class LeaseBook:
         self._looked = float("-inf")
         self.lease: Optional[Lease] = None
         self.unreadable = False
+        self._told = ""  # of a lease that may not be given back
         self.failed = False  # the command did not do what it was given for
         self._ended: Optional[float] = None  # when the last lease of ours began, which a bad disk may keep
 
@@ -51,10 +52,21 @@ class LeaseBook:
         content = self._state.load(TARIFF_FILE)
         return isinstance(content, dict) and bool(content.get("last"))
 
-    def glance(self) -> None:
-        """Do ``look`` now and then: the usual case, nothing there, shall not cost the loop a look a second."""
-        if self._clock.monotonic() - self._looked >= LOOK_S:
+    def glance(self, barred: str = "") -> None:
+        """Do ``look`` now and then: the usual case, nothing there, shall not cost the loop a look a second.
+
+        With ``barred``, the reason why nothing may be given back, a lease that nobody holds is only told, once.
+        """
+        if self._clock.monotonic() - self._looked < LOOK_S:
+            return
+        if not barred:
             self.look()
+            return
+        self._looked = self._clock.monotonic()
+        left = self.left_behind()
+        if left and left != self._told:
+            log.warning("lease=left command=\"%s\" reason=\"%s\"", left, barred)
+        self._told = left
 
     def look(self) -> None:
         """Take over a lease on disk whose holder is gone, or hangs long after its end; it will be given back."""
@@ -72,6 +84,11 @@ class LeaseBook:
         self.lease = found._replace(state=RELEASING, reason=reason)
         self.journal.event(found.who, "found", f"{said(found.command)}: {reason}; it is given back, not resumed")
         log.warning("lease=found command=\"%s\" advice=\"restoring what was there before\"", said(found.command))
+
+    def left_behind(self) -> str:
+        """Return the command of a lease that nobody holds, in words, or ''."""
+        found = self.on_disk() if self.lease is None and self.holder() is None else None
+        return "" if found is None else said(found.command)
 
     def reserve(self) -> None:
         """Take the lock for a new lease; raises Refused while another process has one."""

@@ -8,7 +8,9 @@ import os
 import pytest
 
 from bridge.control.battery import from_record
+from bridge.control.battery_limits import Rules
 from bridge.control.battery_plant import Site
+from bridge.control.battery_text import status_lines
 from bridge.errors import BridgeError, ConfigError, DeviceException, LinkError, Refused
 from bridge.state import StateDir
 
@@ -332,4 +334,26 @@ def test_registers_that_cannot_be_read_for_a_while_end_nothing_and_break_nothing
     bench.run(40)
     assert bench.desk.report()["state"] == "held"
     bench.run(30)
+    assert back(bench)
+
+
+def test_a_command_left_behind_with_control_switched_off_is_said_and_never_written_to(bench, caplog):
+    bench.begin("charge", 600.0, 2000.0)
+    bench.die()
+    count = len(bench.plant.writes)
+    bench.rules = Rules(False, Site())
+    bench.restart()
+    bench.run(1200)
+    assert len(bench.plant.writes) == count and bench.state.load("lease.json") is not None
+    report = bench.desk.report()
+    assert report["state"] == "left" and "control.enabled is no" in report["error"]
+    text = "\n".join(status_lines(report))
+    assert "ends" not in text and "not given back" in text
+    assert [record.message for record in caplog.records if "lease=left" in record.message] == [
+        f'lease=left command="charge 2000 W for 10 min" reason="{report["error"]}"']
+    with pytest.raises(Refused, match="charge 2000 W for 10 min was left behind in the plant"):
+        bench.desk.serve(bench.link, 247, {"do": "release"}, "test")
+    bench.rules = Rules(True, Site())
+    bench.restart()
+    bench.run(2)
     assert back(bench)
