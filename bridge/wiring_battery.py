@@ -18,7 +18,7 @@ from bridge.errors import EXIT_PLANT, EXIT_REFUSED, ConfigError, LinkError, Peer
 from bridge.link.bridge_http import get_json, post_json, somebody_listens
 from bridge.settings import duration
 from bridge.wiring import serial_line, tcp_link, vendor
-from bridge.wiring_control import answer_within_s, desk
+from bridge.wiring_control import SETTLE_S, answer_within_s, desk
 
 LOOK_S = 0.5
 REPLY_S = 2.0  # the bridge answers from memory
@@ -132,6 +132,7 @@ def give_back(settings: Settings, clock: Clock) -> Dict[str, Any]:
     finally:
         if where is not None:
             where[0].close()
+    counter.settle(SETTLE_S)
     return counter.report()
 
 

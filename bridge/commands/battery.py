@@ -30,7 +30,7 @@ from bridge.wiring_battery import (
     seconds_asked,
 )
 from bridge.wiring_battery_cloud import send_batch_by_cloud, send_by_cloud
-from bridge.wiring_control import desk
+from bridge.wiring_control import SETTLE_S, desk
 
 DAEMON = True  # logs its state changes
 HELP = "charge, discharge or hold the battery for a time; every command ends by itself"
@@ -140,6 +140,7 @@ def _keep(args: argparse.Namespace, counter: Desk, where: Where, clock: Clock) -
         if not clock.wait(STEP_S):
             counter.tick(where)
     counter.stop(where, Clock().wait)
+    counter.settle(SETTLE_S)
     report = counter.report()
     last = report.get("last") or {}
     say(args, report, last_lines(last))

@@ -40,6 +40,7 @@ class Desk:
         self._again: Optional[Command] = None  # an entry that could not begin for the link; with its start
         self._again_at = 0.0
         self._lost: Optional[float] = None
+        self.settle: Callable[[float], None] = lambda seconds: None  # waits for what the app was asked to set again
 
     def tick(self, where: Optional[Tuple[Any, int]]) -> None:
         """Watch the command in force, and begin what the schedule has for now; raises nothing of ours."""

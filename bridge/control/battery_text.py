@@ -67,6 +67,8 @@ def last_lines(last: Optional[Mapping[str, Any]], zone: Optional[tzinfo] = None)
     if not last:
         return []
     lines = [f"last: {last['command']}, {last['how']} {clock_text(last['at'], zone)}: {last['why']}"]
+    if last.get("mode"):
+        lines.append(f"  {last['mode']}")
     return lines + [f"  to do by hand: {one}" for one in last.get("by_hand", ())]
 
 
