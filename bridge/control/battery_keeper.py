@@ -177,9 +177,11 @@ class Keeper:
             self._release(f"no effect in {EFFECT_S:.0f} s (battery {standing.battery_w:+.0f} W)")
             return
         if self._throttle is not None:
-            present_w = (self.book.lease or lease).expected[CHARGE_CAP]
+            lease = self.book.lease or lease
+            present_w = lease.expected[CHARGE_CAP]
             cap_w = self._throttle.cap(present_w, standing.grid_w, standing.battery_w, mono)
-            if cap_w != present_w:
+            standing = standing._replace(holding=read_holding(link, unit)) if cap_w != present_w else standing
+            if cap_w != present_w and not self._yielded(standing, lease.changed(standing.holding)):
                 self._set_cap(link, unit, standing, cap_w, present_w)
 
     def _set_cap(self, link: WritingLink, unit: int, standing: Standing, cap_w: int, present_w: int) -> None:
@@ -235,7 +237,6 @@ class Keeper:
             if self.book.lease is None or link is None or not self.rules.enabled:
                 break
             self._release("the bridge is being stopped")
-            self._retry_at = self._clock.monotonic()
             self.tick(link, unit)
             if self.book.lease is not None:
                 pause(1.0)

@@ -193,6 +193,18 @@ def test_another_master_makes_us_yield_for_good(bench, address, value):
     assert any("40032" in one for one in bench.desk.report()["last"]["by_hand"])
 
 
+def test_a_cap_is_not_lowered_under_somebody_elses_command(tmp_path):
+    """Who took over since the last look, up to 5 s ago, does not get our cap into his command."""
+    bench = Bench(tmp_path, soc_pct=20.0)
+    bench.begin("charge", 3600.0, 4000.0, max_import_w=6000.0)
+    bench.run(12)
+    count = len(bench.plant.writes)
+    bench.plant.set(40031, 6)
+    bench.desk.keeper._throttle._limit_w = 500.0  # the house takes more
+    bench.run(8)
+    assert len(bench.plant.writes) == count and bench.desk.report()["last"]["how"] == "yielded"
+
+
 def test_a_vpp_that_takes_over_makes_us_yield(bench):
     bench.begin("charge", 600.0)
     bench.run(10)
