@@ -169,7 +169,9 @@ class Desk:
             rows = [as_row(at, standing.holding.get(at), raw) for at, raw in moves.freeing(standing)]
             return [f"would write {one['register']} {one['name']}: {one['text']}" for one in rows] or [
                 "remote EMS is off: nothing would be written"]
-        return moves.free(link, unit, lambda done: book.journal.wrote(who, done))
+        freed = moves.free(link, unit, lambda done: book.journal.wrote(who, done))
+        book.forget_unreadable()
+        return freed
 
     def stop(self, where: Optional[Tuple[Any, int]], pause: Callable[[float], Any]) -> None:
         """Give the plant back before the process ends."""

@@ -24,7 +24,7 @@ from bridge.control.battery_plant import (
     shown,
 )
 from bridge.control.lease import Lease
-from bridge.control.lease_book import LeaseBook
+from bridge.control.lease_book import UNREADABLE, LeaseBook
 from bridge.errors import DeviceException, LinkError
 from bridge.link.modbus import ModbusLink
 
@@ -42,7 +42,7 @@ def report(
     if lease is None:
         lease = book.on_disk()
         if lease is None:
-            text = "the lease file cannot be read" if book.unreadable else "no battery command"
+            text = UNREADABLE if book.unreadable else "no battery command"
             return {"state": "none", "text": text, "last": book.last()}
         state = "elsewhere" if book.holder() is not None else "left"
         error = barred if state == "left" else error

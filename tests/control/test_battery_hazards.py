@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import pytest
@@ -357,3 +358,19 @@ def test_a_command_left_behind_with_control_switched_off_is_said_and_never_writt
     bench.restart()
     bench.run(2)
     assert back(bench)
+
+
+@pytest.mark.parametrize("junk", ["", "{", "[]", '{"schema": 1}', "a lease with a time that is none"])
+def test_a_lease_that_cannot_be_read_is_said_until_the_plant_was_freed(bench, caplog, junk):
+    bench.begin("charge", 600.0, 2000.0)
+    bench.die()
+    if junk.startswith("a "):
+        junk = json.dumps({**bench.state.load("lease.json"), "ends_mono": "soon"})
+    with open(os.path.join(bench.state.path, "lease.json"), "w") as handle:
+        handle.write(junk)
+    bench.restart()
+    bench.run(60)
+    assert "cannot be read" in status_lines(bench.desk.report())[0]
+    assert len([record for record in caplog.records if "lease=unreadable" in record.message]) == 1
+    bench.desk.free(bench.link, 247, "test")
+    assert bench.holding()[40029] == 0 and bench.desk.report()["text"] == "no battery command"
