@@ -143,7 +143,7 @@ class LeaseBook:
     def wrote(self, done: Wrote) -> None:
         """Note a write; a cap that the plant made smaller by itself is ours all the same."""
         assert self.lease is not None
-        self.journal.wrote(self.lease.who, done)
+        self.journal.wrote(self.lease.who, done, self.lease.state != HELD)
         if done.cut is not None:
             self.lease = self.lease.touching({done.address: [done.cut]})
             self._state.save(leases.FILE, leases.to_file(self.lease), durable=True)

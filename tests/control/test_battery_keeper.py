@@ -6,6 +6,7 @@ import pytest
 
 from bridge.control.battery_plant import Site
 from bridge.errors import LinkError, Refused
+from bridge.state import StateDir
 
 from .battery_bench import Bench, Killed
 
@@ -419,6 +420,20 @@ def test_the_journal_has_who_what_before_after_and_result(bench):
     write = entries[2]
     assert (write["who"], write["register"], write["after"], write["result"]) == ("test", 40032, 3000, "ok")
     assert write["before"] == 0xFFFFFFFF and write["text"] == "no limit -> 3000 W"
+
+
+def test_every_write_of_a_sequence_is_on_the_disk_before_the_next(bench, monkeypatch):
+    """A power cut must not take from the journal what was done to the plant."""
+    kept, append = [], StateDir.append
+
+    def noting(self, name, content, most_bytes, durable=False):
+        kept.append((content["what"], durable))
+        return append(self, name, content, most_bytes, durable)
+
+    monkeypatch.setattr(StateDir, "append", noting)
+    bench.begin("charge", 20.0, 2000.0)
+    bench.run(22)
+    assert [what for what, _ in kept].count("write") == 6 and all(durable for _, durable in kept)
 
 
 def test_a_plant_that_restarts_under_a_command_is_still_given_back(bench):
