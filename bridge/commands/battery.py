@@ -110,7 +110,7 @@ def _see_effect(
             break
         report = report_of(settings, address)
     say(args, report, status_lines(report))
-    return EXIT_OK if report["state"] == "held" else EXIT_REFUSED
+    return EXIT_OK if report["state"] == "held" or _ended_well(report) else EXIT_REFUSED
 
 
 def _hold(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
@@ -142,10 +142,13 @@ def _keep(args: argparse.Namespace, counter: Desk, where: Where, clock: Clock) -
     counter.stop(where, Clock().wait)
     counter.settle(SETTLE_S)
     report = counter.report()
+    say(args, report, last_lines(report.get("last")))
+    return EXIT_OK if _ended_well(report) else EXIT_REFUSED
+
+
+def _ended_well(report: Dict[str, Any]) -> bool:
     last = report.get("last") or {}
-    say(args, report, last_lines(last))
-    good = report["state"] == "none" and last.get("how") == "released" and not last.get("failed")
-    return EXIT_OK if good else EXIT_REFUSED
+    return bool(report["state"] == "none" and last.get("how") == "released" and not last.get("failed"))
 
 
 def _end(counter: Desk, where: Where) -> None:

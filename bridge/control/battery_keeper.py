@@ -130,7 +130,9 @@ class Keeper:
         lease, mono = self.book.lease, self._clock.monotonic()
         assert lease is not None
         if lease.state == HELD and mono >= lease.ends_mono:
-            self._release("its time is over")
+            unseen = self._effect == "waiting"
+            self.book.failed = self.book.failed or unseen
+            self._release("its time is over" + (", and no effect was seen until then" if unseen else ""))
         elif lease.state == HELD:
             self._watch(link, unit, lease, mono)
         lease = self.book.lease
@@ -216,7 +218,6 @@ class Keeper:
                 return
             by_hand = moves.restore(self._guard(link, unit, standing), lease, link, unit, standing.holding)
         except LinkError as error:
-            self._retry_at = mono
             self._lost(error)
             return
         except BridgeError as error:
@@ -245,6 +246,5 @@ class Keeper:
 
     def report(self) -> Dict[str, Any]:
         """Return how things stand; ``state`` is none, entering, held, releasing, elsewhere or left."""
-        mono, barred = self._clock.monotonic(), self.rules.barred
-        found = report(self.book, mono, self._goal, self._effect, self._error, barred)
+        found = report(self.book, self._clock.monotonic(), self._goal, self._effect, self._error, self.rules.barred)
         return {**found, "enabled": self.rules.enabled}

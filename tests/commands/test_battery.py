@@ -230,6 +230,14 @@ def test_a_running_bridge_leads_a_plant_out_of_remote_ems_on_its_one_connection(
     assert registers(plant)[40029] == 0 and plant.counters.connections == 1
 
 
+@pytest.mark.slow
+def test_a_short_command_that_ends_while_its_effect_is_waited_for_is_judged_by_it(bridge, plant, served):
+    _, argv = served
+    plant.fault("ack_ignored", keep="new")
+    done = bridge("battery", "charge", "--kw", "3", "--for", "10s", *argv, timeout=45)
+    assert done.returncode == 8 and "no effect was seen" in done.stdout, done.stdout + done.stderr
+
+
 def test_without_the_token_the_running_bridge_takes_nothing(bridge, plant, served, tmp_path):
     _, argv = served
     done = bridge("battery", "charge", "--kw", "3", "--for", "30s", *argv[:-2])

@@ -126,6 +126,14 @@ def test_a_plant_that_only_says_yes_is_found_out(bench):
     assert last["failed"] and "no effect in 30 s" in last["why"]
 
 
+def test_a_command_that_is_over_before_an_effect_was_seen_did_not_do_it(bench):
+    bench.plant.fault("ack_ignored", keep="new")
+    bench.begin("charge", 10.0)
+    bench.run(12)
+    last = bench.desk.report()["last"]
+    assert last["failed"] and last["why"] == "its time is over, and no effect was seen until then"
+
+
 def test_a_plant_that_keeps_the_old_value_is_refused_and_taken_back(bench):
     bench.plant.fault("ack_ignored", keep="old")
     with pytest.raises(Refused, match="kept"):
