@@ -6,6 +6,7 @@ Never prints, and never opens a second connection to a plant that a running brid
 from __future__ import annotations
 
 import os
+import re
 import signal
 from datetime import datetime, timedelta
 from typing import Any, Dict, List, Optional, Tuple
@@ -150,6 +151,8 @@ def seconds_asked(lasting: Optional[str], until: Optional[str], settings: Settin
     now = clock.now()
     if len(until) > len("23:59"):
         return moment(until, None) - now
+    if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", until):
+        raise ConfigError(f"battery --until: {until!r} is not a time such as 20:30 or 2026-12-01T01:00")
     today = datetime.fromtimestamp(now)
     word = until.zfill(5)
     day = today if word > f"{today:%H:%M}" else today + timedelta(days=1)  # not one that has passed, or never was

@@ -123,6 +123,12 @@ def test_the_owners_limits_bound_the_cloud_too(sim, settings, clock):
     assert body["maxSellPower"] == 1.0 and body["maxPurchasePower"] == 6.0
 
 
+@pytest.mark.parametrize("word", ["9", "25:00", "24:00", "12:60", "abc", "", "-1:00"])
+def test_until_what_is_no_time_of_day_names_what_was_typed(settings, clock, word):
+    with pytest.raises(ConfigError, match=f"--until: '{word}' is not a time such as 20:30"):
+        seconds_asked(None, word, settings(), clock)
+
+
 def test_until_a_time_that_last_night_did_not_have(settings, monkeypatch):
     """2026-10-04 02:30 never was in Melbourne; asked for that evening, it is the next night's."""
     monkeypatch.setenv("TZ", "Australia/Melbourne")
