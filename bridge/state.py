@@ -28,6 +28,10 @@ class StateDir:
         except (OSError, ValueError):
             return None
 
+    def exists(self, name: str) -> bool:
+        """Say whether ``name`` is there, whatever it holds."""
+        return os.path.exists(os.path.join(self.path, name))
+
     def save(self, name: str, content: Any, durable: bool = False) -> bool:
         """Replace ``name`` by ``content``; with ``durable`` a power cut leaves the old or the new.
 

@@ -6,6 +6,7 @@ Never prints, and never opens a second connection to a plant that a running brid
 from __future__ import annotations
 
 import os
+import re
 import signal
 from datetime import datetime, timedelta
 from typing import Any, Dict, List, Optional, Tuple
@@ -18,7 +19,7 @@ from bridge.errors import EXIT_PLANT, EXIT_REFUSED, ConfigError, LinkError, Peer
 from bridge.link.bridge_http import get_json, post_json, somebody_listens
 from bridge.settings import duration
 from bridge.wiring import serial_line, tcp_link, vendor
-from bridge.wiring_control import answer_within_s, desk
+from bridge.wiring_control import SETTLE_S, answer_within_s, desk
 
 LOOK_S = 0.5
 REPLY_S = 2.0  # the bridge answers from memory
@@ -87,13 +88,14 @@ def ask_plant(settings: Settings, clock: Clock, do: str, **more: Any) -> Dict[st
         link.close()
 
 
-def free_plant(settings: Settings, clock: Clock) -> List[str]:
-    """Lead the plant out of a remote EMS that a dead controller left; returns what was done in words."""
-    counter, (link, unit) = desk(settings, clock), own_link(settings, clock)
-    try:
-        return counter.free(link, unit, "cli")
-    finally:
-        link.close()
+def free_plant(settings: Settings, clock: Clock, address: str, dry_run: bool) -> List[str]:
+    """Lead the plant out of a remote EMS that a dead controller left; returns what was, or would be, done in words.
+
+    ``address`` is of the running bridge, which does it then, or ''.
+    """
+    if address:
+        return list(ask_bridge(settings, address, "free", dry_run=dry_run)["done"])
+    return list(ask_plant(settings, clock, "free", dry_run=dry_run)["done"])
 
 
 def end_other(counter: Desk, holder: int, clock: Clock) -> Dict[str, Any]:
@@ -116,14 +118,14 @@ def give_back(settings: Settings, clock: Clock) -> Dict[str, Any]:
     book = counter.keeper.book
     if book.on_disk() is None:
         return counter.report()
-    counter.keeper.rules.check()
+    counter.keeper.rules.check(book.left_behind())
     where: Optional[Where] = None
     try:
         for _ in range(GONE_S):
             book.look()
             if book.lease is not None:
                 where = where or own_link(settings, clock)
-                counter.tick(where)
+                counter.keeper.tick(*where)  # not the desk's: what the schedule has next is the service's to begin
             if book.on_disk() is None or clock.wait(1.0):
                 break
             if book.lease is None and not book.ending():
@@ -131,6 +133,7 @@ def give_back(settings: Settings, clock: Clock) -> Dict[str, Any]:
     finally:
         if where is not None:
             where[0].close()
+    counter.settle(SETTLE_S)
     return counter.report()
 
 
@@ -148,6 +151,8 @@ def seconds_asked(lasting: Optional[str], until: Optional[str], settings: Settin
     now = clock.now()
     if len(until) > len("23:59"):
         return moment(until, None) - now
+    if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", until):
+        raise ConfigError(f"battery --until: {until!r} is not a time such as 20:30 or 2026-12-01T01:00")
     today = datetime.fromtimestamp(now)
     word = until.zfill(5)
     day = today if word > f"{today:%H:%M}" else today + timedelta(days=1)  # not one that has passed, or never was

@@ -5,7 +5,7 @@ Never assumes that a command is carried out: an acknowledgement is the cloud's o
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from bridge.clock import Clock
 from bridge.config import Settings
@@ -19,16 +19,23 @@ SHOWN_TOKEN = "(token)"
 
 
 def send_by_cloud(settings: Settings, clock: Clock, command: Command, via: str, dry_run: bool) -> Dict[str, Any]:
-    """Send a command to the cloud and look whether the plant follows; ``confirmed`` is None when that is unknown.
+    """Send one command to the cloud and look whether the plant follows; else as ``send_batch_by_cloud``."""
+    return send_batch_by_cloud(settings, clock, [command], via, dry_run)
+
+
+def send_batch_by_cloud(
+    settings: Settings, clock: Clock, commands: Sequence[Command], via: str, dry_run: bool
+) -> Dict[str, Any]:
+    """Send a batch to the cloud; ``confirmed`` is None when it is unknown whether the plant follows, or too early.
 
     ``via`` is openapi or mqtt. A command at the cloud ends by its own duration. Raises Refused above the owner's
-    limits and in a mode in which it would be ignored.
+    limits, for more than 24, and in a mode in which it would be ignored.
     """
     from bridge.wiring_cloud import openapi
 
     system_id = settings["cloud.system_id"]
-    bounded = battery_cloud.within(command, rules(settings).site)
-    batch = battery_cloud.batch([bounded], system_id, clock.now())
+    bounded = [battery_cloud.within(command, rules(settings).site) for command in commands]
+    batch = battery_cloud.batch(bounded, system_id, clock.now())
     if dry_run:
         return _shown(settings, batch, via)
     desk(settings, clock).keeper.rules.check()
@@ -42,10 +49,13 @@ def send_by_cloud(settings: Settings, clock: Clock, command: Command, via: str, 
         if why:
             raise Refused(f"battery: {why}")
         _send(settings, clock, api, batch, via)
-        journal.event("cli", "cloud", f"{batch[0]['activeMode']} by {via}", body=batch[0])
+        for one in batch:
+            journal.event("cli", "cloud", f"{one['activeMode']} by {via}", body=one)
+        if bounded[0].start is not None:
+            return {"via": via, "taken": True, "confirmed": None, "commands": batch}
         clock.wait(CLOUD_EFFECT_S)
         try:
-            seen: Optional[bool] = battery_cloud.confirmed(bounded, api.energy_flow().battery_charge_kw)
+            seen: Optional[bool] = battery_cloud.confirmed(bounded[0], api.energy_flow().battery_charge_kw)
         except BridgeError:
             seen = None
     finally:

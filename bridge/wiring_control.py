@@ -6,7 +6,8 @@ Never writes: constructing reads the lease on disk, the first tick acts on it.
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Mapping, Optional
+import threading
+from typing import Any, Dict, List, Mapping, Optional
 
 from bridge.clock import Clock
 from bridge.config import Settings
@@ -26,6 +27,7 @@ from bridge.wiring_state import durable_dir
 ANSWER_S = 20.0  # a command is some twenty requests
 MOST_GAP_MS = 1500
 REQUESTS = 40  # with all that is read back; a strict device wants a pause before each
+SETTLE_S, STOP_SETTLE_S = 30.0, 12.0  # what the app may need; a supervisor waits 30 s for everything
 STATUS_OF_EXIT = {2: 400, EXIT_PLANT: 502, 7: 429, 8: 409}
 
 
@@ -49,19 +51,30 @@ def desk(settings: Settings, clock: Clock) -> Desk:
     journal = Journal(state, clock)
     book = LeaseBook(state, clock, journal)
     keeper = Keeper(clock, book, rules(settings))
-    keeper.on_mode_lost = lambda native: mode_back(settings, clock, book, native)
-    return Desk(clock, keeper, Timetable(state, journal))
+    counter = Desk(clock, keeper, Timetable(state, journal))
+    asking: List[threading.Thread] = []
+
+    def settle(seconds: float) -> None:
+        for thread in asking:
+            thread.join(seconds)
+
+    keeper.on_mode_lost = lambda native: mode_back(settings, book, native, asking)
+    counter.settle = settle
+    return counter
 
 
-def mode_back(settings: Settings, clock: Clock, book: LeaseBook, native: int) -> None:
-    """Have the app set the mode that a release cannot bring back, where it is configured; returns at once."""
+def mode_back(settings: Settings, book: LeaseBook, native: int, asking: List[threading.Thread]) -> None:
+    """Have the app set the mode that a release cannot bring back, where it is configured; returns at once.
+
+    The thread that does it is added to ``asking``; it has a clock of its own, for it is also wanted at a stop.
+    """
     try:
         from bridge.wiring_app import app_configured
         from bridge.wiring_mode_back import ModeBack
     except ModuleNotFoundError:
         return  # a router without the cloud part; the owner is told what to do
     if app_configured(settings):
-        ModeBack(settings, clock, book).start(native)
+        asking.append(ModeBack(settings, Clock(), book).start(native))
 
 
 def attach(service: Any, settings: Settings, clock: Clock) -> Desk:
@@ -136,6 +149,7 @@ class ControlDoor:
     def close(self) -> None:
         """Give the battery back while the link still is open."""
         self._counter.stop(self._loop.where(), Clock().wait)
+        self._counter.settle(STOP_SETTLE_S)
 
     def health(self) -> Optional[Dict[str, Any]]:
         """Return what a page or a health report shows of the command in force, or None."""

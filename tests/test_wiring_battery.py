@@ -8,14 +8,15 @@ from datetime import datetime
 
 import pytest
 
-from bridge.clock import ManualClock
+from bridge.clock import Clock, ManualClock
 from bridge.config import Origin, Settings
 from bridge.control.battery import Command
 from bridge.errors import ConfigError, Refused
 from bridge.peers.sigen_errors import ApiRejected
+from bridge.sim.plant import PlantSim
 from bridge.sim.sigen_cloud import SigenCloudSim
-from bridge.wiring_battery import seconds_asked
-from bridge.wiring_battery_cloud import send_by_cloud
+from bridge.wiring_battery import give_back, own_link, seconds_asked
+from bridge.wiring_battery_cloud import send_batch_by_cloud, send_by_cloud
 from bridge.wiring_control import desk
 from tests.commands.cloud_desk import KEY, SECRET, STATION
 
@@ -90,6 +91,18 @@ def test_an_empty_answer_is_an_acceptance(sim, settings, clock):
     assert send_by_cloud(settings(), clock, CHARGE, "openapi", False)["taken"]
 
 
+def test_a_schedule_is_one_batch_and_nothing_is_known_of_it_yet(sim, settings, clock):
+    night = [CHARGE._replace(start=clock.now() + 3600.0 * (1 + hour), seconds=1800.0) for hour in range(24)]
+    answer = send_batch_by_cloud(settings(), clock, night, "openapi", False)
+    assert len(sent(sim)) == 1 and answer["confirmed"] is None and len(answer["commands"]) == 24
+    assert [one["startTime"] for one in answer["commands"]] == [int(one.start) for one in night]
+    with pytest.raises(Refused, match="25 commands"):
+        send_batch_by_cloud(settings(), clock, [*night, CHARGE], "openapi", False)
+    assert len(sent(sim)) == 1
+    with pytest.raises(Refused, match="control.max_charge_w"):
+        send_batch_by_cloud(settings(**{"control.max_charge_w": 1000.0}), clock, night, "openapi", False)
+
+
 def test_until_is_a_time_of_day_or_a_moment(settings, clock):
     assert 0 < seconds_asked(None, "23:59", settings(), clock) <= 86400
     assert seconds_asked(None, "2026-11-21T02:00:59+00:00", settings(), clock) == pytest.approx(1800.0)
@@ -108,6 +121,12 @@ def test_the_owners_limits_bound_the_cloud_too(sim, settings, clock):
     bounded = settings(**{"control.max_export_w": 1000.0, "control.max_import_w": 6000.0})
     body = send_by_cloud(bounded, clock, CHARGE._replace(max_import_w=9000.0), "openapi", True)["body"]["commands"][0]
     assert body["maxSellPower"] == 1.0 and body["maxPurchasePower"] == 6.0
+
+
+@pytest.mark.parametrize("word", ["9", "25:00", "24:00", "12:60", "abc", "", "-1:00"])
+def test_until_what_is_no_time_of_day_names_what_was_typed(settings, clock, word):
+    with pytest.raises(ConfigError, match=f"--until: '{word}' is not a time such as 20:30"):
+        seconds_asked(None, word, settings(), clock)
 
 
 def test_until_a_time_that_last_night_did_not_have(settings, monkeypatch):
@@ -134,3 +153,20 @@ def test_a_plant_that_could_not_be_written_to_safely_is_not(settings, clock, key
     told = Settings({key: Origin(value, "test"), "control.enabled": Origin("yes", "test")})
     with pytest.raises(Refused, match=words):
         rules(told).check()
+
+
+def test_the_watchdog_gives_back_and_begins_nothing_of_the_schedule(tmp_path):
+    """It ends within 30 s, and what it began would be left behind by it."""
+    clock = Clock()
+    with PlantSim(clock, soc_pct=50.0) as plant:
+        told = Settings({key: Origin(value, "test") for key, value in {
+            "modbus.host": "127.0.0.1", "modbus.port": str(plant.port),
+            "run.state_dir": str(tmp_path), "control.enabled": "yes"}.items()})
+        counter, where = desk(told, clock), own_link(told, clock)
+        counter.keeper.begin(*where, CHARGE, "test")
+        counter.table.put([CHARGE._replace(start=clock.now() - 60.0)], "test")
+        where[0].close()
+        counter.keeper.book._lock.release()  # as the kernel does when the process dies
+        assert give_back(told, clock)["state"] == "none"
+        assert int.from_bytes(plant._station.image.read(40029, 1), "big") == 0
+        assert len(desk(told, clock).table.entries) == 1

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.clock import Clock
 from bridge.config import Origin, Settings
 from bridge.control.battery import Command
+from bridge.control.battery_text import last_lines
+from bridge.sim.plant import PlantSim
 from bridge.sim.sigen_cloud import SigenCloudSim
-from bridge.wiring_control import desk
+from bridge.wiring_battery import give_back, own_link
+from bridge.wiring_control import ControlDoor, desk
 from bridge.wiring_mode_back import ModeBack
 from tests.commands.app_desk import STATION
 from tests.commands.cloud_desk import PASSWORD, USER
@@ -75,3 +79,32 @@ def test_a_command_that_began_meanwhile_is_not_disturbed(tmp_path, sim):
     bench.desk.keeper.begin(bench.link, UNIT, Command("charge", 20.0, 2000.0), "test")
     assert not ModeBack(told, bench.clock, bench.desk.keeper.book).run(1)
     assert sim.world.stations[HOME].mode == 0
+
+
+class Where:
+    """A loop that only knows the link."""
+
+    def __init__(self, where):
+        self.where = lambda: where
+
+
+@pytest.mark.parametrize("end", ["watchdog", "stop of the service"])
+def test_a_process_that_ends_waits_for_the_app(tmp_path, end):
+    """The thread that asks would die with it, and the plant would stay in the other mode."""
+    clock = Clock()
+    with SigenCloudSim(clock) as sim, PlantSim(clock, soc_pct=50.0, native_mode=1) as plant:
+        sim.world.stations[HOME].mode = 0
+        told = settings(sim, tmp_path, **{"modbus.host": "127.0.0.1", "modbus.port": str(plant.port)})
+        counter, where = desk(told, clock), own_link(told, clock)
+        counter.keeper.begin(*where, Command("charge", 600.0, 2000.0), "test")
+        if end == "watchdog":
+            counter.keeper.book._lock.release()  # as the kernel does when the process dies
+            where[0].close()
+            last = give_back(told, clock)["last"]
+        else:
+            clock.stop()
+            ControlDoor(counter, Where(where)).close()
+            last = counter.report()["last"]
+            where[0].close()
+        assert sim.world.stations[HOME].mode == 1
+        assert last["by_hand"] == [] and "set again" in last_lines(last)[1]

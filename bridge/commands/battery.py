@@ -12,27 +12,25 @@ import sys
 from typing import Any, Dict, List
 
 from bridge.clock import Clock
+from bridge.commands._battery_end import release, say, watch
 from bridge.config import Settings
 from bridge.control.battery import CHARGE, DISCHARGE, IDLE, SELF, SELF_GRID, Command, as_record, checked, said
 from bridge.control.battery_desk import Desk
-from bridge.control.battery_text import history_lines, last_lines, plan_lines, status_lines
+from bridge.control.battery_text import clock_text, history_lines, last_lines, plan_lines, status_lines
 from bridge.control.schedule import parse
-from bridge.errors import EXIT_OK, EXIT_PLANT, EXIT_REFUSED, ConfigError, LinkError, Refused
+from bridge.errors import EXIT_OK, EXIT_REFUSED, ConfigError, Refused
 from bridge.service import stop_on_signals
 from bridge.wiring_battery import (
     Where,
     ask_bridge,
     ask_plant,
-    end_other,
-    free_plant,
-    give_back,
     own_link,
     report_of,
     running_bridge,
     seconds_asked,
 )
-from bridge.wiring_battery_cloud import send_by_cloud
-from bridge.wiring_control import desk
+from bridge.wiring_battery_cloud import send_batch_by_cloud, send_by_cloud
+from bridge.wiring_control import SETTLE_S, desk
 
 DAEMON = True  # logs its state changes
 HELP = "charge, discharge or hold the battery for a time; every command ends by itself"
@@ -69,26 +67,26 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     clock = Clock()
     if args.what == "history":
         entries = desk(settings, clock).keeper.book.journal.entries()
-        _say(args, {"entries": entries}, history_lines(entries) or ["nothing was ever written"])
+        say(args, {"entries": entries}, history_lines(entries) or ["nothing was ever written"])
         return EXIT_OK
     if args.what == "watch":
-        return _watch(args, settings, clock)
+        return watch(args, settings, clock)
     if args.what in VERBS and (args.via in ("openapi", "mqtt") or VERBS[args.what] == SELF_GRID):
         return _cloud(args, settings, clock)
+    if args.what == "schedule":
+        return _schedule(args, settings, clock)
     address = running_bridge(settings)
     if args.what == "status":
         report = report_of(settings, address) if address else desk(settings, clock).report()
-        _say(args, report, status_lines(report))
+        say(args, report, status_lines(report))
         return EXIT_OK
     if args.what == "release":
-        return _release(args, settings, clock, address)
-    if args.what == "schedule":
-        return _schedule(args, settings, clock, address)
+        return release(args, settings, clock, address)
     record = as_record(_command(args, settings, clock))
     if args.dry_run:
         asked = ask_bridge(settings, address, "plan", command=record) if address else \
             ask_plant(settings, clock, "plan", command=record)
-        _say(args, asked["plan"], plan_lines(asked["plan"]))
+        say(args, asked["plan"], plan_lines(asked["plan"]))
         return EXIT_OK
     if address:
         return _see_effect(args, settings, clock, address, ask_bridge(settings, address, "begin", command=record))
@@ -111,8 +109,8 @@ def _see_effect(
         if report["state"] != "held" or report["effect"] == "seen" or clock.wait(STEP_S):
             break
         report = report_of(settings, address)
-    _say(args, report, status_lines(report))
-    return EXIT_OK if report["state"] == "held" else EXIT_REFUSED
+    say(args, report, status_lines(report))
+    return EXIT_OK if report["state"] == "held" or _ended_well(report) else EXIT_REFUSED
 
 
 def _hold(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
@@ -142,11 +140,15 @@ def _keep(args: argparse.Namespace, counter: Desk, where: Where, clock: Clock) -
         if not clock.wait(STEP_S):
             counter.tick(where)
     counter.stop(where, Clock().wait)
+    counter.settle(SETTLE_S)
     report = counter.report()
+    say(args, report, last_lines(report.get("last")))
+    return EXIT_OK if _ended_well(report) else EXIT_REFUSED
+
+
+def _ended_well(report: Dict[str, Any]) -> bool:
     last = report.get("last") or {}
-    _say(args, report, last_lines(last))
-    good = report["state"] == "none" and last.get("how") == "released" and not last.get("failed")
-    return EXIT_OK if good else EXIT_REFUSED
+    return bool(report["state"] == "none" and last.get("how") == "released" and not last.get("failed"))
 
 
 def _end(counter: Desk, where: Where) -> None:
@@ -160,57 +162,27 @@ def _tell(args: argparse.Namespace, told: List[str], line: str) -> None:
         print(line, flush=True)
 
 
-def _release(args: argparse.Namespace, settings: Settings, clock: Clock, address: str) -> int:
-    counter = desk(settings, clock)
-    if args.force:
-        if not args.yes:
-            raise Refused("battery release --force takes the plant from another controller: repeat it with --yes")
-        done = free_plant(settings, clock)
-        _say(args, {"done": done}, done)
-        return EXIT_OK
-    holder = counter.keeper.book.holder()
-    if args.dry_run:
-        report = report_of(settings, address) if address else counter.report()
-    elif address:
-        report = ask_bridge(settings, address, "release")
-        if report["state"] == "elsewhere" and holder is not None:  # begun in the foreground before the bridge was
-            report = end_other(counter, holder, clock)
-    elif holder is not None and counter.keeper.book.on_disk() is not None:
-        report = end_other(counter, holder, clock)
-    elif counter.keeper.book.on_disk() is not None:
-        report = ask_plant(settings, clock, "release")
-    else:
-        counter.table.clear("cli")
-        report = counter.report()
-    _say(args, report, status_lines(report))
-    return EXIT_OK if args.dry_run or report["state"] == "none" else EXIT_PLANT
-
-
-def _watch(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
-    """Give the battery back for a process that is gone; for a timer, and behind a stop of the service."""
-    report = give_back(settings, clock)
-    if report["state"] not in ("none", "elsewhere"):
-        raise LinkError(
-            f"battery watch: not given back yet: {report.get('error') or report['text']}; the next run goes on"
-        )
-    if args.json:
-        print(json.dumps(report))
-    return EXIT_OK
-
-
-def _schedule(args: argparse.Namespace, settings: Settings, clock: Clock, address: str) -> int:
+def _schedule(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     if not args.file:
         raise ConfigError("battery schedule: a FILE is wanted; a line is like 2026-12-01T01:00 2h charge 5kW")
     if not clock.synced():
         raise Refused("battery schedule: this machine's clock is not set yet; no clock, no command")
     commands = parse(_text_of(args.file), None, clock.now())
     records = [as_record(one) for one in commands]
-    if args.dry_run:
-        _say(args, {"commands": records}, [said(one) for one in commands])
+    lines = [f"{clock_text(one.start)}  {said(one)}" for one in commands]
+    if args.via in ("openapi", "mqtt"):
+        answer = send_batch_by_cloud(settings, clock, commands, args.via, args.dry_run)
+        sent = [f"the cloud took it ({args.via}); it does not say whether the plant will"]
+        say(args, answer, _shown_body(answer) if args.dry_run else [*lines, *sent])
         return EXIT_OK
+    if args.dry_run:
+        desk(settings, clock).keepable(commands)
+        say(args, {"commands": records}, lines)
+        return EXIT_OK
+    address = running_bridge(settings)
     if address:
         report = ask_bridge(settings, address, "schedule", commands=records)
-        _say(args, report, status_lines(report))
+        say(args, report, status_lines(report))
         return EXIT_OK
     counter, where = desk(settings, clock), own_link(settings, clock)
     stop_on_signals(clock)
@@ -234,17 +206,20 @@ def _text_of(path: str) -> str:
 
 
 def _cloud(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
-    via = "openapi" if args.via in ("auto", "modbus") else args.via
+    if args.via == "modbus":
+        raise Refused(f"battery {args.what}: only the cloud knows this mode; --via openapi or --via mqtt")
+    via = "openapi" if args.via == "auto" else args.via
     command = _command(args, settings, clock)
     answer = send_by_cloud(settings, clock, command, via, args.dry_run)
     if args.dry_run:
-        _say(args, answer, [f"{answer['method']} {answer['url']}", json.dumps(answer["body"], indent=2)])
+        say(args, answer, _shown_body(answer))
         return EXIT_OK
+    command = command._replace(seconds=60.0 * answer["commands"][0]["duration"])  # the cloud knows minutes only
     seen = {True: "and the battery does it", False: "but the battery does not do it",
             None: "whether the battery does it is not known yet: sigen-bridge cloud flow"}[answer["confirmed"]]
-    _say(args, answer, [f"{said(command)}: the cloud took it ({via}), {seen}"])
+    say(args, answer, [f"{said(command)}: the cloud took it ({via}), {seen}"])
     return EXIT_REFUSED if answer["confirmed"] is False else EXIT_OK
 
 
-def _say(args: argparse.Namespace, content: Dict[str, Any], lines: List[str]) -> None:
-    print(json.dumps(content) if args.json else "\n".join(lines), flush=True)
+def _shown_body(answer: Dict[str, Any]) -> List[str]:
+    return [f"{answer['method']} {answer['url']}", json.dumps(answer["body"], indent=2)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, Sequence
 
 from bridge.control.battery import CHARGE, DISCHARGE, IDLE, MOST_COMMANDS, SELF, SELF_GRID, Command, checked
+from bridge.control.battery_limits import within_limits
 from bridge.control.battery_plant import Site
 from bridge.errors import ConfigError, Refused
 
@@ -53,10 +54,7 @@ def one(command: Command, system_id: str, now: float) -> Dict[str, Any]:
 
 def within(command: Command, site: Site) -> Command:
     """Return the command with the owner's grid limits in it; raises Refused for a power above the owner's limit."""
-    for action, limit_w in ((CHARGE, site.max_charge_w), (DISCHARGE, site.max_discharge_w)):
-        power_w = command.power_w or 0.0
-        if command.action == action and limit_w and power_w > limit_w:
-            raise Refused(f"battery {action}: {power_w:.0f} W is above control.max_{action}_w = {limit_w:.0f} W")
+    within_limits(command, site)
     wishes = ((command.max_export_w, site.max_export_w or None), (command.max_import_w, site.max_import_w or None))
     export_w, import_w = (min((watts for watts in pair if watts is not None), default=None) for pair in wishes)
     return command._replace(max_export_w=export_w, max_import_w=import_w)

@@ -9,12 +9,12 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from bridge.clock import Clock
 from bridge.control import battery_moves as moves
-from bridge.control.battery import LEAST_S, SELF_GRID, Command, as_record, checked_batch, from_record, said
+from bridge.control.battery import CHARGE, LEAST_S, SELF_GRID, Command, as_record, checked_batch, from_record, said
 from bridge.control.battery_guard import bounds, read_standing
 from bridge.control.battery_keeper import Keeper
+from bridge.control.battery_limits import within_limits
 from bridge.control.battery_plant import (
     MODE,
-    NAMES,
     NEUTRAL,
     REMOTE,
     Standing,
@@ -22,11 +22,11 @@ from bridge.control.battery_plant import (
     export_limit_w,
     hindrance,
     same,
-    shown,
     target,
 )
+from bridge.control.battery_report import as_row
 from bridge.control.timetable import Timetable
-from bridge.errors import BridgeError, ConfigError, LinkError, Refused
+from bridge.errors import BridgeError, ConfigError, DeviceException, LinkError, Refused
 from bridge.link.modbus import ModbusLink, WritingLink
 
 AGAIN_S = 10.0  # between two tries of an entry that the link kept from beginning
@@ -40,6 +40,7 @@ class Desk:
         self._again: Optional[Command] = None  # an entry that could not begin for the link; with its start
         self._again_at = 0.0
         self._lost: Optional[float] = None
+        self.settle: Callable[[float], None] = lambda seconds: None  # waits for what the app was asked to set again
 
     def tick(self, where: Optional[Tuple[Any, int]]) -> None:
         """Watch the command in force, and begin what the schedule has for now; raises nothing of ours."""
@@ -58,7 +59,7 @@ class Desk:
         mono = self._clock.monotonic()
         try:
             self.keeper.begin(link, unit, command._replace(seconds=max(LEAST_S, command.seconds)), "schedule")
-        except LinkError as error:  # an answer that was lost shall not cost the night's charge
+        except (LinkError, DeviceException) as error:  # neither shall cost the night's charge
             if self._lost != command.end:
                 self.keeper.book.journal.event("schedule", "delayed", f"{said(command)}: {error}")
             self._again, self._again_at, self._lost = command, mono + AGAIN_S, command.end
@@ -82,7 +83,7 @@ class Desk:
         return again._replace(start=now, seconds=left_s)
 
     def serve(self, link: WritingLink, unit: int, wish: Mapping[str, Any], who: str) -> Dict[str, Any]:
-        """Do what ``wish`` asks for: {"do": begin|plan|release|schedule, ...}; returns the report.
+        """Do what ``wish`` asks for: {"do": begin|plan|release|free|schedule, ...}; returns the report.
 
         Raises ConfigError for a wish that is none, Refused, LinkError, DeviceException.
         """
@@ -98,13 +99,15 @@ class Desk:
             self._again = None
             self.table.clear(who)
             self.keeper.release(link, unit, f"asked for by {who}")
+        elif do == "free":
+            return {**self.report(), "done": self.free(link, unit, who, bool(wish.get("dry_run")))}
         elif do == "schedule":
             commands = wish.get("commands")
             if not isinstance(commands, list):
                 raise ConfigError("battery schedule: a list of commands is wanted")
             self.schedule([from_record(one) for one in commands], who)
         else:
-            raise ConfigError(f"battery: {do!r} is not one of begin, plan, release, schedule")
+            raise ConfigError(f"battery: {do!r} is not one of begin, plan, release, free, schedule")
         return self.report()
 
     def schedule(self, commands: List[Command], who: str) -> None:
@@ -112,10 +115,18 @@ class Desk:
         self.keeper.rules.check()
         if not self._clock.synced():
             raise Refused("battery schedule: this machine's clock is not set yet; no clock, no command")
-        if any(one.action == SELF_GRID for one in commands):
-            raise Refused("battery schedule: self-grid is known to the cloud only")
-        self.table.put(checked_batch(commands, self._clock.now()), who)
+        self.table.put(self.keepable(commands), who)
         self._again = None
+
+    def keepable(self, commands: List[Command]) -> List[Command]:
+        """Return a batch in order of time; raises Refused or ConfigError for what would be refused at its start."""
+        for one in commands:
+            within_limits(one, self.keeper.rules.site)
+            if one.action == SELF_GRID:
+                raise Refused("battery schedule: self-grid is known to the cloud only; --via openapi or --via mqtt")
+            if one.action != CHARGE and one.max_import_w is not None:
+                raise Refused(f"battery {one.action}: an import limit can only be kept while charging")
+        return checked_batch(commands, self._clock.now())
 
     def plan(self, link: ModbusLink, unit: int, command: Command) -> Dict[str, Any]:
         """Return every register before and after, without writing; raises what ``begin`` would raise."""
@@ -140,17 +151,27 @@ class Desk:
         delayed = [{**as_record(one), "text": said(one)} for one in (self._again,) if one is not None]
         return {**self.keeper.report(), "schedule": [*delayed, *self.table.report()]}
 
-    def free(self, link: WritingLink, unit: int, who: str) -> List[str]:
+    def free(self, link: WritingLink, unit: int, who: str, dry_run: bool = False) -> List[str]:
         """Lead a plant out of remote EMS that another, dead controller left in it; returns what was written in words.
 
-        Raises Refused while we hold a lease or the plant is a VPP's, and what the guard raises.
+        With ``dry_run`` what would be written. Raises Refused while we hold a lease or the plant is a VPP's, and
+        what the guard raises.
         """
-        self.keeper.rules.check()
+        if not dry_run:
+            self.keeper.rules.check()
         book = self.keeper.book
-        book.look()
+        if not dry_run:
+            book.look()
         if book.on_disk() is not None:
             raise Refused("battery release --force: there is a lease; sigen-bridge battery release ends it")
-        return moves.free(link, unit, lambda done: book.journal.wrote(who, done))
+        if dry_run:
+            standing = read_standing(link, unit)
+            rows = [as_row(at, standing.holding.get(at), raw) for at, raw in moves.freeing(standing)]
+            return [f"would write {one['register']} {one['name']}: {one['text']}" for one in rows] or [
+                "remote EMS is off: nothing would be written"]
+        freed = moves.free(link, unit, lambda done: book.journal.wrote(who, done))
+        book.forget_unreadable()
+        return freed
 
     def stop(self, where: Optional[Tuple[Any, int]], pause: Callable[[float], Any]) -> None:
         """Give the plant back before the process ends."""
@@ -162,7 +183,7 @@ def _changes(standing: Standing, goal: Target) -> List[Dict[str, Any]]:
     now, rows = dict(standing.holding), []
     for address, raws in moves.planned(goal).items():
         for raw in raws:
-            rows.append(_row(address, now.get(address), raw))
+            rows.append(as_row(address, now.get(address), raw))
             now[address] = raw
     ordered = [row for row in rows if row["register"] != MODE or row["after"] == NEUTRAL]
     ordered += [row for row in rows if row["register"] == MODE and row["after"] != NEUTRAL]
@@ -173,18 +194,11 @@ def _back(standing: Standing, goal: Target) -> List[Dict[str, Any]]:
     rows, before = [], standing.holding
     planned = moves.planned(goal)
     if planned[MODE][-1] != NEUTRAL:
-        rows.append(_row(MODE, planned[MODE][-1], NEUTRAL))
+        rows.append(as_row(MODE, planned[MODE][-1], NEUTRAL))
     for address in (at for at in planned if at not in (REMOTE, MODE)):
         if address in before and not same(address, planned[address][-1], before[address]):
-            rows.append(_row(address, planned[address][-1], before[address]))
-    rows.append(_row(REMOTE, 1, before[REMOTE]))
+            rows.append(as_row(address, planned[address][-1], before[address]))
+    rows.append(as_row(REMOTE, 1, before[REMOTE]))
     if before[MODE] != NEUTRAL:
-        rows.append(_row(MODE, NEUTRAL, before[MODE]))
+        rows.append(as_row(MODE, NEUTRAL, before[MODE]))
     return rows
-
-
-def _row(address: int, before: Optional[int], after: int) -> Dict[str, Any]:
-    return {
-        "register": address, "name": NAMES[address], "before": before, "after": after,
-        "text": f"{shown(address, before)} -> {shown(address, after)}",
-    }

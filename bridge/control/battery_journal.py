@@ -27,13 +27,16 @@ class Journal:
         self._failing = False
         self._refused: Tuple[int, int, str] = (0, 0, "")
 
-    def wrote(self, who: str, done: Wrote) -> None:
-        """Note one write to a register; a refusal that is met again and again is noted once."""
+    def wrote(self, who: str, done: Wrote, durable: bool = True) -> None:
+        """Note one write to a register; a refusal that is met again and again is noted once.
+
+        Without ``durable`` the next entry takes it to the disk: for a cap that follows the house all day.
+        """
         refused = (done.address, done.after, done.result)
         if refused == self._refused:
             return
         self._refused = (0, 0, "") if done.result == "ok" else refused
-        self._add(False, {
+        self._add(durable, {
             "who": who, "what": "write", "register": done.address, "name": NAMES[done.address],
             "before": done.before, "after": done.after,
             "text": f"{shown(done.address, done.before)} -> {shown(done.address, done.after)}", "result": done.result,

@@ -111,11 +111,9 @@ class Keeper:
 
     def tick(self, link: Optional[WritingLink], unit: int = 0) -> None:
         """Do what is due now; ``link`` is None while there is none. Raises nothing of ours."""
-        if not self.rules.enabled or self.rules.hindrance:
-            return
         try:
             if link is not None:  # whoever has none could restore nothing, and would only stand in the way
-                self.book.glance()
+                self.book.glance(self.rules.barred)
             if self.book.lease is None:
                 return
             if link is None:
@@ -132,7 +130,9 @@ class Keeper:
         lease, mono = self.book.lease, self._clock.monotonic()
         assert lease is not None
         if lease.state == HELD and mono >= lease.ends_mono:
-            self._release("its time is over")
+            unseen = self._effect == "waiting"
+            self.book.failed = self.book.failed or unseen
+            self._release("its time is over" + (", and no effect was seen until then" if unseen else ""))
         elif lease.state == HELD:
             self._watch(link, unit, lease, mono)
         lease = self.book.lease
@@ -151,7 +151,7 @@ class Keeper:
 
     def release(self, link: WritingLink, unit: int, reason: str) -> Dict[str, Any]:
         """End the command now; what cannot be done at once goes on with ``tick``. Returns ``report``."""
-        self.rules.check()
+        self.rules.check(self.book.left_behind())
         self.book.look()
         if self.book.lease is not None:
             self._release(reason)
@@ -179,9 +179,11 @@ class Keeper:
             self._release(f"no effect in {EFFECT_S:.0f} s (battery {standing.battery_w:+.0f} W)")
             return
         if self._throttle is not None:
-            present_w = (self.book.lease or lease).expected[CHARGE_CAP]
+            lease = self.book.lease or lease
+            present_w = lease.expected[CHARGE_CAP]
             cap_w = self._throttle.cap(present_w, standing.grid_w, standing.battery_w, mono)
-            if cap_w != present_w:
+            standing = standing._replace(holding=read_holding(link, unit)) if cap_w != present_w else standing
+            if cap_w != present_w and not self._yielded(standing, lease.changed(standing.holding)):
                 self._set_cap(link, unit, standing, cap_w, present_w)
 
     def _set_cap(self, link: WritingLink, unit: int, standing: Standing, cap_w: int, present_w: int) -> None:
@@ -216,7 +218,6 @@ class Keeper:
                 return
             by_hand = moves.restore(self._guard(link, unit, standing), lease, link, unit, standing.holding)
         except LinkError as error:
-            self._retry_at = mono
             self._lost(error)
             return
         except BridgeError as error:
@@ -237,7 +238,6 @@ class Keeper:
             if self.book.lease is None or link is None or not self.rules.enabled:
                 break
             self._release("the bridge is being stopped")
-            self._retry_at = self._clock.monotonic()
             self.tick(link, unit)
             if self.book.lease is not None:
                 pause(1.0)
@@ -246,5 +246,5 @@ class Keeper:
 
     def report(self) -> Dict[str, Any]:
         """Return how things stand; ``state`` is none, entering, held, releasing, elsewhere or left."""
-        found = report(self.book, self._clock.monotonic(), self._goal, self._effect, self._error)
+        found = report(self.book, self._clock.monotonic(), self._goal, self._effect, self._error, self.rules.barred)
         return {**found, "enabled": self.rules.enabled}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Mapping, NamedTuple, Optional
 
-from bridge.control.battery import CHARGE, Command
+from bridge.control.battery import CHARGE, DISCHARGE, Command
 from bridge.control.battery_plant import CHARGE_CAP, TOLERANCE, Site, import_limit_w
 from bridge.errors import Refused
 
@@ -25,12 +25,33 @@ class Rules(NamedTuple):
     restore_backup_soc: bool = False
     hindrance: str = ""
 
-    def check(self) -> None:
-        """Raise Refused unless the plant may be written to."""
+    @property
+    def barred(self) -> str:
+        """Why a command that was left behind is not given back, or ''."""
+        if not self.enabled:
+            return (
+                "control.enabled is no, so it is not given back; set it to yes and restart the bridge, or where none"
+                " runs: sigen-bridge battery release --control-enabled yes"
+            )
+        return f"{self.hindrance}; so it is not given back" if self.hindrance else ""
+
+    def check(self, left: str = "") -> None:
+        """Raise Refused unless the plant may be written to; ``left`` is the command that was left behind, in words."""
+        if left and self.barred:
+            raise Refused(f"battery: {left} was left behind in the plant: {self.barred}")
         if not self.enabled:
             raise Refused("battery: the bridge only reads; set control.enabled = yes to let it write")
         if self.hindrance:
             raise Refused(f"battery: {self.hindrance}; nothing is written")
+
+
+def within_limits(command: Command, site: Site) -> Command:
+    """Return the command; raises Refused for what the owner's limits forbid whatever the plant says."""
+    for action, limit_w in ((CHARGE, site.max_charge_w), (DISCHARGE, site.max_discharge_w)):
+        power_w = command.power_w or 0.0
+        if command.action == action and limit_w and power_w > limit_w:
+            raise Refused(f"battery {action}: {power_w:.0f} W is above control.max_{action}_w = {limit_w:.0f} W")
+    return command
 
 
 class Throttle:

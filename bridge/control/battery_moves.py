@@ -6,7 +6,7 @@ in, remote EMS last on the way out. Every write is read back by the guard.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping
+from typing import Callable, Dict, List, Mapping, Tuple
 
 from bridge.control.battery import Command
 from bridge.control.battery_guard import Guard, Wrote, read_holding, read_standing
@@ -185,26 +185,30 @@ def _backup_soc_back(guard: Guard, before: Mapping[int, int], link: ModbusLink, 
     return []
 
 
+def freeing(standing: Standing) -> List[Tuple[int, int]]:
+    """Return what leads a plant out of remote EMS, in order; raises Refused when a VPP is in control."""
+    if standing.native_mode == VPP:
+        raise Refused("battery release --force: a virtual power plant (VPP) is in control of this plant")
+    if standing.holding.get(REMOTE) != 1:
+        return []
+    return [*([(MODE, NEUTRAL)] if standing.holding.get(MODE) != NEUTRAL else []), (REMOTE, 0)]
+
+
 def free(link: WritingLink, unit: int, note: Callable[[Wrote], None]) -> List[str]:
     """Switch remote EMS off, through neutral mode; caps that somebody left are named, not changed.
 
     Raises Refused when a virtual power plant is in control, and what the guard raises.
     """
     standing = read_standing(link, unit)
-    if standing.native_mode == VPP:
-        raise Refused("battery release --force: a virtual power plant (VPP) is in control of this plant")
-    holding = standing.holding
-    guard = Guard(link, unit, {}, {}, note)
-    done = []
-    if holding.get(REMOTE) == 1:
-        if holding.get(MODE) != NEUTRAL:
-            guard.write(MODE, NEUTRAL, holding.get(MODE))
-        guard.write(REMOTE, 0, 1)
-        done.append("remote EMS is off; the plant is in its own mode again")
-    else:
-        done.append("remote EMS was off already")
+    holding, guard = standing.holding, Guard(link, unit, {}, {}, note)
+    writes = freeing(standing)
+    for address, raw in writes:
+        guard.write(address, raw, holding.get(address))
+    done = ["remote EMS is off; the plant is in its own mode again" if writes else "remote EMS was off already"]
     for address in CAPS:
-        raw = holding.get(address)
-        if raw is not None and raw < UNLIMITED:
-            done.append(f"{NAMES[address]} ({address}) is {shown(address, raw)}; not yours? then change it in the app")
+        raw_cap = holding.get(address)
+        if raw_cap is not None and raw_cap < UNLIMITED:
+            done.append(
+                f"{NAMES[address]} ({address}) is {shown(address, raw_cap)}; not yours? then change it in the app"
+            )
     return done

@@ -9,24 +9,43 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from bridge.control.battery import said
 from bridge.control.battery_guard import read_standing
-from bridge.control.battery_plant import NAMES, NATIVE_WORDS, REMOTE_EMS, VPP, Standing, Target, shown
+from bridge.control.battery_plant import (
+    CAPS,
+    MODE,
+    NAMES,
+    NATIVE_WORDS,
+    NEUTRAL,
+    REMOTE,
+    REMOTE_EMS,
+    VPP,
+    Standing,
+    Target,
+    same,
+    shown,
+)
 from bridge.control.lease import Lease
-from bridge.control.lease_book import LeaseBook
+from bridge.control.lease_book import UNREADABLE, LeaseBook
 from bridge.errors import DeviceException, LinkError
 from bridge.link.modbus import ModbusLink
 
 FOLLOW_PRICES = (1, 2)  # 30003: Sigen AI, time of use
 
 
-def report(book: LeaseBook, mono: float, goal: Optional[Target], effect: str, error: str) -> Dict[str, Any]:
-    """Return the state of the lease (none, entering, held, releasing, elsewhere, left) and how the last one ended."""
+def report(
+    book: LeaseBook, mono: float, goal: Optional[Target], effect: str, error: str, barred: str
+) -> Dict[str, Any]:
+    """Return the state of the lease (none, entering, held, releasing, elsewhere, left) and how the last one ended.
+
+    ``barred`` is why one that was left behind is not given back, or ''.
+    """
     lease, state = book.lease, ""
     if lease is None:
         lease = book.on_disk()
         if lease is None:
-            text = "the lease file cannot be read" if book.unreadable else "no battery command"
+            text = UNREADABLE if book.unreadable else "no battery command"
             return {"state": "none", "text": text, "last": book.last()}
         state = "elsewhere" if book.holder() is not None else "left"
+        error = barred if state == "left" else error
     notes = [*(goal.notes if goal is not None else ()), *suspends(lease, book.tariff_pushed())]
     return {
         "state": state or lease.state, "action": lease.command.action, "power_w": lease.command.power_w,
@@ -34,8 +53,31 @@ def report(book: LeaseBook, mono: float, goal: Optional[Target], effect: str, er
         "ends_in_s": None if lease.overdue_s(mono, book.boot) is None else max(0, round(lease.ends_mono - mono)),
         "effect": effect or None, "native_mode": lease.native_mode, "reason": lease.reason or None,
         "error": error or None, "notes": notes, "holder": book.holder(),
+        "back": back(lease),
         "expected": {str(address): raw for address, raw in lease.expected.items()}, "last": book.last(),
     }
+
+
+def as_row(address: int, before: Optional[int], after: int) -> Dict[str, Any]:
+    """Return one write as plain data with words; ``before`` is None where it is unknown."""
+    return {
+        "register": address, "name": NAMES[address], "before": before, "after": after,
+        "text": f"{shown(address, before)} -> {shown(address, after)}",
+    }
+
+
+def back(lease: Lease) -> List[Dict[str, Any]]:
+    """Return what a release would write, as far as is known without a look at the plant, in order."""
+    before = lease.snapshot
+    now = {at: lease.expected.get(at, raws[-1]) for at, raws in lease.touched.items() if raws}
+    rows = [as_row(MODE, now[MODE], NEUTRAL)] if now.get(MODE, NEUTRAL) != NEUTRAL else []
+    caps = [at for at in CAPS if at in now and at in before and not same(at, now[at], before[at])]
+    rows += [as_row(at, now[at], before[at]) for at in caps]
+    if REMOTE in before:
+        rows.append(as_row(REMOTE, now.get(REMOTE), before[REMOTE]))
+    if before.get(MODE, NEUTRAL) != NEUTRAL:
+        rows.append(as_row(MODE, NEUTRAL, before[MODE]))
+    return rows
 
 
 def suspends(lease: Lease, tariff_pushed: bool) -> List[str]:

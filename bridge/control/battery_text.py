@@ -28,6 +28,17 @@ def plan_lines(plan: Mapping[str, Any]) -> List[str]:
     return lines
 
 
+def back_lines(report: Mapping[str, Any]) -> List[str]:
+    """Return the dry run of a release: what would be put back, in the order of writing."""
+    rows = report.get("back") or ()
+    to_come = len(report.get("schedule") or ())
+    lines = [f"would drop {to_come} commands to come"] if to_come else []
+    if not rows:
+        return [*lines, "nothing would be written"]
+    return [*lines, "would write (where the plant still holds what was last read):",
+            *(f"    {one['register']}  {one['name']:<16} {one['text']}" for one in rows)]
+
+
 def status_lines(report: Mapping[str, Any], zone: Optional[tzinfo] = None) -> List[str]:
     """Return how things stand."""
     lines = []
@@ -37,7 +48,10 @@ def status_lines(report: Mapping[str, Any], zone: Optional[tzinfo] = None) -> Li
         left = report.get("ends_in_s")
         lines.append(f"{report['text']}: {STATES.get(report['state'], report['state'])}, asked for by {report['who']}")
         within = f" (in {lasting(left)})" if left is not None else ""
-        lines.append(f"  ends {clock_text(report['ends_at'], zone)}{within}")
+        if report["state"] != "left":
+            lines.append(f"  ends {clock_text(report['ends_at'], zone)}{within}")
+        elif not report.get("error"):
+            lines.append("  given back by the bridge's next start, battery watch, or: sigen-bridge battery release")
         for name in ("effect", "reason", "error"):
             if report.get(name):
                 lines.append(f"  {name}: {report[name]}")
@@ -53,6 +67,8 @@ def last_lines(last: Optional[Mapping[str, Any]], zone: Optional[tzinfo] = None)
     if not last:
         return []
     lines = [f"last: {last['command']}, {last['how']} {clock_text(last['at'], zone)}: {last['why']}"]
+    if last.get("mode"):
+        lines.append(f"  {last['mode']}")
     return lines + [f"  to do by hand: {one}" for one in last.get("by_hand", ())]
 
 

@@ -6,7 +6,7 @@ whoever finds it (the next start, the watchdog) knows everything that is needed 
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.control.battery import Command, as_record, from_record
 from bridge.control.battery_plant import CAPS, MODE, REMOTE, Standing, kept, same
@@ -20,6 +20,10 @@ LOCK_FILE = "lease.lock"
 SCHEMA = 1
 COMMANDED = (REMOTE, MODE, *CAPS)  # what shows that somebody commands; firmware itself may change 40046
 ENTERING, HELD, RELEASING = "entering", "held", "releasing"
+KINDS: Mapping[str, Callable[[Any], Any]] = {
+    "began_at": float, "ends_at": float, "ends_mono": float, "native_mode": int,
+    "who": str, "boot": str, "state": str, "reason": str,
+}
 
 
 class Lease(NamedTuple):
@@ -108,10 +112,14 @@ def from_file(record: Any) -> Optional[Lease]:
         values["command"] = from_record(record["command"])
         for name in ("snapshot", "expected"):
             values[name] = {int(address): int(raw) for address, raw in record[name].items()}
+        if REMOTE not in values["snapshot"]:
+            return None
+        for name, kind in KINDS.items():
+            values[name] = kind(record[name])
         values["floating"] = tuple(int(address) for address in record["floating"])
         values["touched"] = {int(at): tuple(int(raw) for raw in raws) for at, raws in record["touched"].items()}
         return Lease(**values)
-    except (TypeError, KeyError, ValueError, AttributeError, BridgeError):
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError, BridgeError):
         return None
 
 

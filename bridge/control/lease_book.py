@@ -22,6 +22,10 @@ TARIFF_FILE = "tariff.json"
 LOOK_S = 3.0  # within the 5 s of the guarantee
 INHERITED_S = 600.0  # the app needs some seconds; who changed the mode on purpose did so later
 MODE_LOST = "the mode was "
+UNREADABLE = (
+    "the lease file cannot be read: whether a command was left in the plant shows: sigen-bridge dump 40029 40031;"
+    " one that was is ended by: sigen-bridge battery release --force --yes"
+)
 LOCK_TRIES, LOCK_PAUSE_S = 3, 0.02
 OVERDUE_S = 10.0  # a holder that hangs this long after the end of its lease is not waited for
 
@@ -37,7 +41,7 @@ class LeaseBook:
         self._lock: Optional[Lock] = None
         self._looked = float("-inf")
         self.lease: Optional[Lease] = None
-        self.unreadable = False
+        self._told = ""  # of a lease that may not or cannot be given back
         self.failed = False  # the command did not do what it was given for
         self._ended: Optional[float] = None  # when the last lease of ours began, which a bad disk may keep
 
@@ -46,15 +50,31 @@ class LeaseBook:
         """What names this boot of the machine."""
         return self._boot
 
+    @property
+    def unreadable(self) -> bool:
+        """True while there is a lease file that holds no lease: nobody knows then whether the plant is commanded."""
+        return self._ended is None and self.on_disk() is None and self._state.exists(leases.FILE)
+
     def tariff_pushed(self) -> bool:
         """Say whether a tariff was pushed to the plant's cloud from this machine (the tariff job's journal)."""
         content = self._state.load(TARIFF_FILE)
         return isinstance(content, dict) and bool(content.get("last"))
 
-    def glance(self) -> None:
-        """Do ``look`` now and then: the usual case, nothing there, shall not cost the loop a look a second."""
-        if self._clock.monotonic() - self._looked >= LOOK_S:
+    def glance(self, barred: str = "") -> None:
+        """Do ``look`` now and then: the usual case, nothing there, shall not cost the loop a look a second.
+
+        With ``barred``, the reason why nothing may be given back, a lease that nobody holds is only told, once.
+        """
+        if self._clock.monotonic() - self._looked < LOOK_S:
+            return
+        if not barred:
             self.look()
+            return
+        self._looked = self._clock.monotonic()
+        left = self.left_behind()
+        if left and left != self._told:
+            log.warning("lease=left command=\"%s\" reason=\"%s\"", left, barred)
+        self._told = left
 
     def look(self) -> None:
         """Take over a lease on disk whose holder is gone, or hangs long after its end; it will be given back."""
@@ -63,7 +83,9 @@ class LeaseBook:
         self._looked = self._clock.monotonic()
         found = self.on_disk()
         if found is None:
-            self.unreadable = self._ended is None and self._state.load(leases.FILE) is not None
+            if self.unreadable and self._told != UNREADABLE:
+                log.warning("lease=unreadable advice=\"%s\"", UNREADABLE)
+                self._told = UNREADABLE
             return
         overdue_s = found.overdue_s(self._clock.monotonic(), self._boot)
         if not self._take() and (overdue_s is None or overdue_s < OVERDUE_S):
@@ -72,6 +94,11 @@ class LeaseBook:
         self.lease = found._replace(state=RELEASING, reason=reason)
         self.journal.event(found.who, "found", f"{said(found.command)}: {reason}; it is given back, not resumed")
         log.warning("lease=found command=\"%s\" advice=\"restoring what was there before\"", said(found.command))
+
+    def left_behind(self) -> str:
+        """Return the command of a lease that nobody holds, in words, or ''."""
+        found = self.on_disk() if self.lease is None and self.holder() is None else None
+        return "" if found is None else said(found.command)
 
     def reserve(self) -> None:
         """Take the lock for a new lease; raises Refused while another process has one."""
@@ -116,7 +143,7 @@ class LeaseBook:
     def wrote(self, done: Wrote) -> None:
         """Note a write; a cap that the plant made smaller by itself is ours all the same."""
         assert self.lease is not None
-        self.journal.wrote(self.lease.who, done)
+        self.journal.wrote(self.lease.who, done, self.lease.state != HELD)
         if done.cut is not None:
             self.lease = self.lease.touching({done.address: [done.cut]})
             self._state.save(leases.FILE, leases.to_file(self.lease), durable=True)
@@ -176,6 +203,11 @@ class LeaseBook:
         if found == 0 and lost and 0 <= self._clock.now() - float(last.get("at", 0.0)) < INHERITED_S:
             return int(last.get("native_mode", 0))
         return found
+
+    def forget_unreadable(self) -> None:
+        """Take an unreadable lease away, the plant having been led out of every command."""
+        if self.unreadable:
+            self._state.delete(leases.FILE)
 
     def on_disk(self) -> Optional[Lease]:
         """Return the lease on disk, whoever holds it; not one of ours that is over and could not be deleted."""

@@ -153,6 +153,42 @@ def test_a_plant_left_in_remote_ems_by_somebody_else_is_freed_only_with_force(ba
     assert registers(plant)[40029] == 0
 
 
+def test_a_schedule_goes_the_way_that_was_asked_for(battery, plant, tmp_path):
+    path = tmp_path / "night.txt"
+    path.write_text("2090-12-01T01:00 2h charge 5kW\n2090-12-01T17:30 90m discharge 3kW\n")
+    shown = battery("schedule", str(path), "--dry-run")
+    assert shown.stdout.splitlines()[0] == "2090-12-01 01:00:00  charge 5000 W for 2 h", shown.stderr
+    for way in ("openapi", "mqtt"):
+        done = battery("schedule", str(path), "--dry-run", "--via", way, "--cloud-system-id", "ABCDE1700000001",
+                       "--sigen-mqtt-host", "127.0.0.1", "--cloud-region", "eu")
+        assert done.returncode == 0 and done.stdout.count('"activeMode"') == 2, done.stderr
+    done = battery("self-grid", "--for", "60s", "--via", "modbus")
+    assert done.returncode == 8 and "only the cloud knows this mode" in one_line(done.stderr)
+    assert not plant.writes and not (tmp_path / "state" / "schedule.json").exists()
+
+
+@pytest.mark.parametrize("argv", [("watch",), ("release",)])
+def test_a_dry_run_of_an_end_shows_what_it_would_write_and_writes_nothing(bridge, battery, plant, tmp_path, argv):
+    process = bridge.start("battery", "charge", "--kw", "3", "--for", "10m", *settings(plant, tmp_path))
+    assert until(lambda: registers(plant)[40031] == 4)
+    process.kill()
+    process.communicate(timeout=10)
+    count = len(plant.writes)
+    done = battery(*argv, "--dry-run")
+    assert done.returncode == 0 and len(plant.writes) == count
+    for text in ("would write", "40031", "4 charge, PV first -> 2 max", "3000 W -> no limit", "on -> off"):
+        assert text in done.stdout, done.stdout + done.stderr
+    assert battery("release").returncode == 0 and registers(plant)[40029] == 0
+
+
+def test_a_dry_run_of_force_shows_what_it_would_write_and_writes_nothing(battery, plant):
+    plant.set(40029, 1)
+    plant.set(40031, 3)
+    done = battery("release", "--force", "--yes", "--dry-run")
+    assert done.returncode == 0 and "40029 remote EMS: on -> off" in done.stdout, done.stdout + done.stderr
+    assert "40031 control mode: 3 charge, grid first -> 2" in done.stdout and not plant.writes
+
+
 # Through a running bridge
 
 
@@ -182,6 +218,24 @@ def test_a_running_bridge_does_it_on_its_one_connection(bridge, plant, served):
     assert done.returncode == 0 and registers(plant) == before, done.stderr
     code, _, err = bridge.stop(process)
     assert code == 0, err
+
+
+def test_a_running_bridge_leads_a_plant_out_of_remote_ems_on_its_one_connection(bridge, plant, served):
+    _, argv = served
+    plant.set(40029, 1)
+    plant.set(40031, 3)
+    assert bridge("battery", "release", "--force", "--dry-run", *argv).returncode == 0 and not plant.writes
+    done = bridge("battery", "release", "--force", "--yes", *argv)
+    assert done.returncode == 0 and "remote EMS is off" in done.stdout, done.stderr
+    assert registers(plant)[40029] == 0 and plant.counters.connections == 1
+
+
+@pytest.mark.slow
+def test_a_short_command_that_ends_while_its_effect_is_waited_for_is_judged_by_it(bridge, plant, served):
+    _, argv = served
+    plant.fault("ack_ignored", keep="new")
+    done = bridge("battery", "charge", "--kw", "3", "--for", "10s", *argv, timeout=45)
+    assert done.returncode == 8 and "no effect was seen" in done.stdout, done.stdout + done.stderr
 
 
 def test_without_the_token_the_running_bridge_takes_nothing(bridge, plant, served, tmp_path):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import pytest
 
 from bridge.control.battery import from_record
+from bridge.control.battery_limits import Rules
 from bridge.control.battery_plant import Site
-from bridge.errors import BridgeError, ConfigError, LinkError, Refused
+from bridge.control.battery_text import status_lines
+from bridge.errors import BridgeError, ConfigError, DeviceException, LinkError, Refused
 from bridge.state import StateDir
 
 from .battery_bench import Bench, Killed
@@ -248,6 +251,34 @@ def test_an_entry_of_the_schedule_survives_an_answer_that_was_lost(bench):
     assert back(bench)
 
 
+def test_an_entry_of_the_schedule_survives_a_plant_that_is_busy(bench, monkeypatch):
+    now = bench.clock.now()
+    bench.desk.serve(bench.link, 247, {"do": "schedule", "commands": [
+        {"action": "charge", "seconds": 300, "power_w": 2000, "start": now + 5}]}, "test")
+
+    def busy(*asked):
+        raise DeviceException("the plant is busy", 6)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.link, "read_bytes", busy)
+        bench.run(10)
+    bench.run(15)
+    assert bench.desk.report()["state"] == "held"
+
+
+@pytest.mark.parametrize("wish, words", [
+    ({"action": "charge", "power_w": 4000}, "control.max_charge_w"),
+    ({"action": "discharge", "power_w": 2000, "max_import_w": 500}, "import limit"),
+    ({"action": "self-grid"}, "cloud only"),
+])
+def test_a_schedule_that_would_be_refused_at_night_is_refused_at_once(tmp_path, wish, words):
+    bench = Bench(tmp_path, Site(max_charge_w=3000.0))
+    wish.update(seconds=300, start=bench.clock.now() + 5)
+    with pytest.raises(Refused, match=words):
+        bench.desk.serve(bench.link, 247, {"do": "schedule", "commands": [wish]}, "test")
+    assert not bench.desk.report()["schedule"]
+
+
 def test_a_retarget_without_an_export_limit_gives_the_owners_limit_back(bench):
     bench.begin("discharge", 60.0, 2000.0, max_export_w=500.0)
     bench.begin("discharge", 60.0, 2000.0, max_export_w=1500.0)
@@ -305,3 +336,41 @@ def test_registers_that_cannot_be_read_for_a_while_end_nothing_and_break_nothing
     assert bench.desk.report()["state"] == "held"
     bench.run(30)
     assert back(bench)
+
+
+def test_a_command_left_behind_with_control_switched_off_is_said_and_never_written_to(bench, caplog):
+    bench.begin("charge", 600.0, 2000.0)
+    bench.die()
+    count = len(bench.plant.writes)
+    bench.rules = Rules(False, Site())
+    bench.restart()
+    bench.run(1200)
+    assert len(bench.plant.writes) == count and bench.state.load("lease.json") is not None
+    report = bench.desk.report()
+    assert report["state"] == "left" and "control.enabled is no" in report["error"]
+    text = "\n".join(status_lines(report))
+    assert "ends" not in text and "not given back" in text
+    assert [record.message for record in caplog.records if "lease=left" in record.message] == [
+        f'lease=left command="charge 2000 W for 10 min" reason="{report["error"]}"']
+    with pytest.raises(Refused, match="charge 2000 W for 10 min was left behind in the plant"):
+        bench.desk.serve(bench.link, 247, {"do": "release"}, "test")
+    bench.rules = Rules(True, Site())
+    bench.restart()
+    bench.run(2)
+    assert back(bench)
+
+
+@pytest.mark.parametrize("junk", ["", "{", "[]", '{"schema": 1}', "a lease with a time that is none"])
+def test_a_lease_that_cannot_be_read_is_said_until_the_plant_was_freed(bench, caplog, junk):
+    bench.begin("charge", 600.0, 2000.0)
+    bench.die()
+    if junk.startswith("a "):
+        junk = json.dumps({**bench.state.load("lease.json"), "ends_mono": "soon"})
+    with open(os.path.join(bench.state.path, "lease.json"), "w") as handle:
+        handle.write(junk)
+    bench.restart()
+    bench.run(60)
+    assert "cannot be read" in status_lines(bench.desk.report())[0]
+    assert len([record for record in caplog.records if "lease=unreadable" in record.message]) == 1
+    bench.desk.free(bench.link, 247, "test")
+    assert bench.holding()[40029] == 0 and bench.desk.report()["text"] == "no battery command"

@@ -6,6 +6,7 @@ import pytest
 
 from bridge.control.battery_plant import Site
 from bridge.errors import LinkError, Refused
+from bridge.state import StateDir
 
 from .battery_bench import Bench, Killed
 
@@ -125,6 +126,14 @@ def test_a_plant_that_only_says_yes_is_found_out(bench):
     assert last["failed"] and "no effect in 30 s" in last["why"]
 
 
+def test_a_command_that_is_over_before_an_effect_was_seen_did_not_do_it(bench):
+    bench.plant.fault("ack_ignored", keep="new")
+    bench.begin("charge", 10.0)
+    bench.run(12)
+    last = bench.desk.report()["last"]
+    assert last["failed"] and last["why"] == "its time is over, and no effect was seen until then"
+
+
 def test_a_plant_that_keeps_the_old_value_is_refused_and_taken_back(bench):
     bench.plant.fault("ack_ignored", keep="old")
     with pytest.raises(Refused, match="kept"):
@@ -191,6 +200,18 @@ def test_another_master_makes_us_yield_for_good(bench, address, value):
     bench.run(120)
     assert len(bench.plant.writes) == count
     assert any("40032" in one for one in bench.desk.report()["last"]["by_hand"])
+
+
+def test_a_cap_is_not_lowered_under_somebody_elses_command(tmp_path):
+    """Who took over since the last look, up to 5 s ago, does not get our cap into his command."""
+    bench = Bench(tmp_path, soc_pct=20.0)
+    bench.begin("charge", 3600.0, 4000.0, max_import_w=6000.0)
+    bench.run(12)
+    count = len(bench.plant.writes)
+    bench.plant.set(40031, 6)
+    bench.desk.keeper._throttle._limit_w = 500.0  # the house takes more
+    bench.run(8)
+    assert len(bench.plant.writes) == count and bench.desk.report()["last"]["how"] == "yielded"
 
 
 def test_a_vpp_that_takes_over_makes_us_yield(bench):
@@ -407,6 +428,20 @@ def test_the_journal_has_who_what_before_after_and_result(bench):
     write = entries[2]
     assert (write["who"], write["register"], write["after"], write["result"]) == ("test", 40032, 3000, "ok")
     assert write["before"] == 0xFFFFFFFF and write["text"] == "no limit -> 3000 W"
+
+
+def test_every_write_of_a_sequence_is_on_the_disk_before_the_next(bench, monkeypatch):
+    """A power cut must not take from the journal what was done to the plant."""
+    kept, append = [], StateDir.append
+
+    def noting(self, name, content, most_bytes, durable=False):
+        kept.append((content["what"], durable))
+        return append(self, name, content, most_bytes, durable)
+
+    monkeypatch.setattr(StateDir, "append", noting)
+    bench.begin("charge", 20.0, 2000.0)
+    bench.run(22)
+    assert [what for what, _ in kept].count("write") == 6 and all(durable for _, durable in kept)
 
 
 def test_a_plant_that_restarts_under_a_command_is_still_given_back(bench):
