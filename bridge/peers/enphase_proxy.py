@@ -213,8 +213,8 @@ def passed_on(fields: List[Tuple[str, str]], with_body: bool) -> bytes:
 
 
 def allowed(path: str, prefixes: Tuple[str, ...]) -> bool:
-    """Say whether a path is one of ``prefixes`` or lies below one; no dots get out of it."""
-    if "/.." in path or "%2e" in path.lower() or "\\" in path:
+    """Say whether a path is one of ``prefixes`` or lies below one; no dots get out of it, however they are spelled."""
+    if "/.." in path or "\\" in path or any(spelled in path.lower() for spelled in ("%2e", "%2f", "%5c", "%25")):
         return False
     return any(path == each.rstrip("/") or path.startswith(each.rstrip("/") + "/") for each in prefixes)
 

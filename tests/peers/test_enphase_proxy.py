@@ -450,7 +450,9 @@ def test_other_methods_are_not_passed_on(home, address, method):
 
 @pytest.mark.parametrize(("path", "status"), [
     ("/production.json", 200), ("/api/v1/production", 200), ("/ivp/meters", 403), ("/production.jsonx", 403),
-    ("/api/../ivp/meters", 403), ("/api/%2e%2e/ivp/meters", 403), ("/_/health", 200)])
+    ("/api/../ivp/meters", 403), ("/api/%2e%2e/ivp/meters", 403), ("/_/health", 200),
+    ("/api/%2f../ivp/meters", 403), ("/api/x%2F..%2F..%2Fivp/meters", 403), ("/api/%5c..%5civp", 403),
+    ("/api/%252e%252e/ivp/meters", 403)])
 def test_the_list_of_paths(home, path, status):
     address = home.proxy(allow=("/production.json", "/api/"))
     ask(address)  # the token is there: health is good
@@ -481,6 +483,7 @@ def test_on_another_address_than_loopback_writing_wants_the_token(home):
     (b"PUT /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
     (b"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n", 413),
     (b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400),
+    (b"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: \xb2\r\n\r\n", 400),
     (b"GET /" + b"a" * 40_000, 431),
     (b"\x16\x03\x01\x02\x00\x01\x00", 400),  # a client that tries https first
 ])
