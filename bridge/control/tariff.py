@@ -33,7 +33,10 @@ class Slot(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The slots in clock order from 00:00; ``problems`` say what is missing: then it must not be posted."""
+    """The slots in clock order from 00:00; ``problems`` say what is missing: then it must not be posted.
+
+    ``settled`` is False while the running price is an estimate, or that of an interval that is over already.
+    """
 
     slots: Tuple[Slot, ...]
     running: int
@@ -76,8 +79,10 @@ def make_plan(
     )
     problems = [*_problems("buy", slots, bought), *(_problems("sell", slots, sold) if sold is not None else ())]
     running = next(index for index, time in enumerate(times) if time.running)
+    current = _live(live, GENERAL)
     settled = not options.use_current or (
-        bought[running].how == LIVE and not any(row.estimate for row in live if row.kind == CURRENT)
+        bought[running].how == LIVE and current is not None and now < current.end
+        and not any(row.estimate for row in live if row.kind == CURRENT)
     )
     return Plan(slots, running, tuple(problems), tuple(notes), settled)
 

@@ -116,6 +116,37 @@ def test_amber_is_asked_once_in_five_minutes_whoever_runs(bench):
     assert (bench.amber.count("sites"), bench.amber.count("prices"), bench.amber.count("current")) == (1, 3, 3)
 
 
+def test_prices_kept_without_the_running_interval_are_completed_by_who_wants_it(bench):
+    bench.push(tariff__use_current="no")
+    running, start = "16:00-16:30", int(AFTERNOON) // 300 * 300
+    forecast = bench.slots()[running]
+    bench.push()
+    live = round(bench.amber.market.five_min("general", start), 2)
+    assert bench.slots()[running] == live != forecast
+    assert (bench.amber.count("prices"), bench.amber.count("current")) == (1, 1), "the rest is shared"
+    bench.push()
+    assert bench.amber.count("current") == 1
+
+
+def test_an_interval_that_is_over_is_looked_at_again(bench):
+    start = int(AFTERNOON) // 300 * 300 + 300
+    bench.clock.jump_wall(start - 20 - AFTERNOON)
+    bench.push()  # by hand, shortly before the timer
+    bench.clock.advance(41)
+    with bench.runner() as runner:
+        runner._round()
+    assert bench.slots()["16:00-16:30"] == round(bench.amber.market.five_min("general", start), 2)
+
+
+def test_a_running_interval_that_came_late_is_no_longer_called_unknown(bench):
+    bench.amber.fail("current", "status", status=500)
+    with bench.runner() as runner:
+        runner._round()
+    posts = [index for index, line in enumerate(bench.said) if line.startswith("posted")]
+    assert len(posts) == 2 and "is not known" in bench.said[posts[0] + 1]
+    assert not any("is not known" in line for line in bench.said[posts[1]:]), bench.said
+
+
 def test_a_site_billed_by_the_half_hour_is_never_asked_for_five_minutes(tmp_path):
     with tariff_bench(tmp_path, sites=[SimSite(billing_min=30, network="Powercor")]) as bench:
         bench.amber.ignore_resolution = False
