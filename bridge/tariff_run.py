@@ -23,7 +23,7 @@ from bridge.errors import (
 )
 from bridge.link.cloud import CloudUnreachable
 from bridge.peers.sigen_text import moment
-from bridge.sinks.tariff import FAILED, POSTED, UNCHANGED, WAITING, Outcome, Run
+from bridge.sinks.tariff import DIFFERENT, FAILED, POSTED, UNCHANGED, WAITING, Outcome, Run
 from bridge.sinks.tariff_job import Prepared, TariffJob
 
 Say = Callable[[str], None]
@@ -136,7 +136,8 @@ class Runner:
             self._say(f"posted: {outcome.changed} of {len(ready.plan.slots)} slots changed; {prices};"
                       f" {outcome.verified}")
         else:
-            self._say(f"nothing posted: the cloud has these prices already; {prices}")
+            has = "took these prices before" if outcome.verified == DIFFERENT else "has these prices already"
+            self._say(f"nothing posted: the cloud {has}; {prices}")
         if not ready.market.fresh:
             self._say(f"note: Amber's prices are {age_s:.0f} s old, it is asked once in a period (--fresh asks now)")
         for note in notes:

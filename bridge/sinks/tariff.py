@@ -53,11 +53,15 @@ class Outcome(NamedTuple):
 class TariffSink:
     """The tariff of one station; ``open_app`` makes the client, which is closed after use.
 
-    ``kept`` outlives a reboot (journal of posts), ``cache`` need not (last run).
+    ``kept`` outlives a reboot (journal of posts), ``cache`` need not (last run); ``account`` tells whose station
+    was found, without naming anybody.
     """
 
-    def __init__(self, open_app: Callable[[], Any], kept: StateDir, cache: StateDir, address: str) -> None:
+    def __init__(
+        self, open_app: Callable[[], Any], kept: StateDir, cache: StateDir, address: str, account: str = ""
+    ) -> None:
         self._open_app, self._kept, self._cache, self._address = open_app, kept, cache, address
+        self._account = account
         self._app: Any = None
 
     @property
@@ -70,11 +74,15 @@ class TariffSink:
     def station(self) -> Tuple[int, Optional[str]]:
         """Return number and time zone of the account's station; asked once, then remembered."""
         known = self._journal().get("station")
-        if isinstance(known, dict) and known.get("address") == self._address and isinstance(known.get("id"), int):
+        whose = (self._address, self._account)
+        if isinstance(known, dict) and (known.get("address"), known.get("account")) == whose \
+                and isinstance(known.get("id"), int):
             zone = known.get("timezone")
             return known["id"], zone if isinstance(zone, str) else None
         found = self.app.station()
-        self._write(station={"address": self._address, "id": found.station_id, "timezone": found.timezone})
+        self._write(station={
+            "address": self._address, "account": self._account, "id": found.station_id, "timezone": found.timezone,
+        })
         return int(found.station_id), found.timezone
 
     def last(self, station_id: int) -> Tuple[Optional[Post], Saved]:
@@ -114,7 +122,7 @@ class TariffSink:
         before, held = self.last(station_id)
         mark = digest(payload)
         if before is not None and before.digest == mark and not force:
-            return Outcome(False, 0, before.verified)
+            return Outcome(False, 0, before.verified, before.note if before.verified == DIFFERENT else "")
         changed = changed_slots(held, wanted)
         self.app.save_tariff(payload)
         verified, note = self._verify(station_id, wanted)

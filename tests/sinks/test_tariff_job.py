@@ -12,8 +12,9 @@ from bridge.errors import ConfigError, ImplausibleData, Rejected
 from bridge.sim.amber_market import SimSite
 from bridge.sinks.tariff import JOURNAL_FILE, RUN_FILE
 from bridge.state import StateDir
+from bridge.tariff_report import status_line
 from tests.control.tariff_cases import cases
-from tests.sinks.tariff_bench import AFTERNOON, STATION, tariff_bench
+from tests.sinks.tariff_bench import AFTERNOON, STATION, USER, tariff_bench
 
 STEPS = cases("steps")
 
@@ -175,7 +176,7 @@ def test_a_station_number_is_used_as_it_stands_and_the_account_is_not_asked_for_
     assert bench.cloud.count("appHome") == 0
 
 
-@pytest.mark.parametrize("text", ["ABCDE1700000001", "<your id>", "12.5", "-3", "0"])
+@pytest.mark.parametrize("text", ["ABCDE1700000001", "<your id>", "12.5", "-3", "0", "\u00b2", "9" * 5000])
 def test_a_system_id_for_a_station_id_is_an_error_before_anybody_is_asked(bench, text):
     with pytest.raises(ConfigError, match="three ways"):
         bench.push(cloud__station_id=text)
@@ -235,6 +236,10 @@ def test_a_plan_the_cloud_changed_is_reported_as_different(bench):
     assert any("holds something else: buy (1 slots), sell (1 slots)" in line for line in lines), lines
     (post,) = json.loads((bench.path / JOURNAL_FILE).read_text())["history"]
     assert "differs" in post
+    again = bench.push()
+    assert len(bench.saved) == 1 and again[0].startswith("nothing posted: the cloud took these prices before")
+    assert any("holds something else" in line for line in again)
+    assert "holds something else" in status_line(bench.settings())
 
 
 def test_a_cloud_without_read_back_is_not_called_wrong(bench):
@@ -263,6 +268,17 @@ def test_a_journal_that_cannot_be_written_is_said(bench, monkeypatch):
     monkeypatch.setattr(StateDir, "save", lambda self, name, *rest, **more: name != JOURNAL_FILE
                         and real(self, name, *rest, **more))
     assert any("cannot be written: the next run will post again" in line for line in bench.push())
+
+
+def test_the_station_of_another_account_is_not_remembered_for_this_one(bench):
+    bench.push()
+    bench.push()
+    assert bench.cloud.count("appHome") == 1
+    world = bench.cloud.world
+    world.accounts["tenant@example.invalid"] = world.accounts[USER]._replace(username="tenant@example.invalid")
+    with pytest.raises(errors.BridgeError):  # it has no station: nothing goes to the one of the account before
+        bench.push(force=True, cloud__username="tenant@example.invalid")
+    assert bench.cloud.count("appHome") == 2 and bench.cloud.count("tariffSave") == 1
 
 
 def test_another_station_or_cloud_is_not_taken_for_posted(bench):
