@@ -171,6 +171,31 @@ def test_a_stream_holds_nobody_else_up_and_ends_with_its_client(home, address):
     assert ask(address).status == 200 and home.device.connections <= before + 1
 
 
+def test_streams_leave_half_of_the_envoys_places_to_the_others(home, address):
+    home.device.stream_s = 0.02
+    open_ones = []
+    for _ in range(4):
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", "/stream/meter")
+        open_ones.append((connection, connection.getresponse()))
+    fifth = ask(address, "/stream/meter")
+    assert fifth.status == 503 and "4 streams" in fifth.line
+    assert ask(address).status == 200
+    for connection, answer in open_ones:
+        connection.close()
+        answer.close()
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", "/stream/meter")
+        status = connection.getresponse().status
+        connection.close()
+        if status == 200:
+            break
+        time.sleep(0.05)
+    assert status == 200, "a client that left gives its place back"
+
+
 def test_many_clients_share_a_few_connections(home, address):
     results = []
 
