@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Optional
 from bridge.errors import PeerError
 from bridge.link.envoy_answer import EnvoyAnswer
 from bridge.link.envoy_http import EnvoyHttp
-from bridge.peers.envelope import parse
 from bridge.peers.enphase_errors import TokenRefused
 from bridge.peers.enphase_keeper import TokenKeeper
+from bridge.peers.envelope import parse
 
 OPEN_PATHS = ("/info", "/info.xml")  # answered without a token
 CHECK_PATH = "/auth/check_jwt"
