@@ -32,7 +32,7 @@ CLOCK_S = 30.0  # between two looks at a clock that is not set
 
 def offset_of(settings: Settings) -> int:
     """Return when in an interval this installation runs."""
-    return offset_s(f"{settings['amber.site_id']} {settings['cloud.station_id']}")
+    return offset_s(" ".join(settings[key] for key in ("amber.site_id", "cloud.station_id", "cloud.username")))
 
 
 class Runner:

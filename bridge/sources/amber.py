@@ -13,7 +13,7 @@ from bridge.clock import Clock
 from bridge.control.zones import Zone, for_network
 from bridge.errors import BridgeError, ConfigError, ImplausibleData
 from bridge.peers.amber import PRICES, Amber
-from bridge.peers.amber_records import NEM, PriceRow, Site, active, from_json, site_of, to_json
+from bridge.peers.amber_records import NEM, PriceRow, Site, active, from_json, number_only, site_of, to_json
 from bridge.peers.sigen_errors import ApiAuthError, ApiRejected
 from bridge.state import StateDir
 
@@ -62,8 +62,8 @@ class AmberPrices:
         """Return the site to use; raises ConfigError (listing them) where the choice is the owner's."""
         kept = self._state.load(SITE_FILE)
         if isinstance(kept, dict) and kept.get("key") == self._key(""):
-            found = _kept_site(kept.get("site"))
-            if found is not None and 0 <= self._clock.now() - float(kept.get("at") or 0.0) < SITE_S:
+            found, at = _kept_site(kept.get("site")), number_only(kept.get("at"))
+            if found is not None and at is not None and 0 <= self._clock.now() - at < SITE_S:
                 return found
         chosen = choose(self._client.sites(), self._wanted)
         self._state.save(SITE_FILE, {"key": self._key(""), "at": self._clock.now(), "site": chosen._asdict()})
@@ -148,15 +148,13 @@ class AmberPrices:
         content = self._state.load(PRICES_FILE)
         if not isinstance(content, dict) or content.get("key") != self._key(site.site_id):
             return None
-        at = content.get("at")
-        if isinstance(at, bool) or not isinstance(at, (int, float)):
-            return None
-        if not 0 <= self._clock.now() - at < self._period_s - SLACK_S:
+        at = number_only(content.get("at"))
+        if at is None or not 0 <= self._clock.now() - at < self._period_s - SLACK_S:
             return None
         rows, notes = from_json(content.get("rows")), content.get("notes")
         if not rows:
             return None
-        return Market(site, rows, from_json(content.get("live")), float(at), False,
+        return Market(site, rows, from_json(content.get("live")), at, False,
                       tuple(str(note) for note in notes) if isinstance(notes, list) else (),
                       content.get("looked") is True)
 

@@ -11,8 +11,10 @@ from bridge import errors
 from bridge.errors import ConfigError, ImplausibleData, Rejected
 from bridge.sim.amber_market import SimSite
 from bridge.sinks.tariff import JOURNAL_FILE, RUN_FILE
+from bridge.sources.amber import SITE_FILE
 from bridge.state import StateDir
 from bridge.tariff_report import status_line
+from bridge.tariff_run import offset_of
 from tests.control.tariff_cases import cases
 from tests.sinks.tariff_bench import AFTERNOON, STATION, USER, tariff_bench
 
@@ -393,6 +395,20 @@ def test_a_timer_that_starts_early_waits_for_the_price(bench):
     assert 20 <= bench.amber.log[0].at % 300 <= 30
     assert re.fullmatch(r'event=tariff outcome=posted changed=48 buy_c=\S+ sell_c=\S+ estimate=\w+ verified="read back"',
                         bench.said[0])
+
+
+@pytest.mark.parametrize("at", ["soon", None, [], True])
+def test_a_damaged_age_of_the_kept_site_is_asked_anew(bench, at):
+    bench.push()
+    kept = StateDir(str(bench.path))
+    kept.save(SITE_FILE, {**kept.load(SITE_FILE), "at": at})
+    bench.push()
+    assert bench.amber.count("sites") == 2
+
+
+def test_installations_with_the_default_settings_do_not_all_ask_in_the_same_second(bench):
+    offsets = {offset_of(bench.settings(cloud__username=f"owner{number}@example.invalid")) for number in range(40)}
+    assert len(offsets) > 5 and all(20 <= one <= 30 for one in offsets)
 
 
 def test_prices_of_another_site_are_not_taken_for_ones_own(tmp_path):
