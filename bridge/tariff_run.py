@@ -45,7 +45,6 @@ class Runner:
         self._offset = offset_of(settings)
         self._log_lines = False
         self._told = ""
-        self._posting = False
 
     def once(self, force: bool = False, fresh: bool = False) -> int:
         """Push once; raises what went wrong after saying what stays."""
@@ -95,9 +94,7 @@ class Runner:
             self._push(ready, quiet=True)
 
     def _push(self, ready: Prepared, force: bool = False, quiet: bool = False) -> None:
-        self._posting = True
         outcome = self._job.push(ready, force)
-        self._posting = False
         self._told = ""
         run = Run(self._clock.now(), POSTED if outcome.posted else UNCHANGED, outcome.note,
                   self._next(), 0, outcome.changed)
@@ -145,10 +142,10 @@ class Runner:
 
     def _failed(self, error: BridgeError) -> None:
         """Remember and say a run that ended with an error; repeated ones are said once."""
-        uncertain = self._posting and isinstance(error, LinkError) and not (
+        uncertain = self._job.sink.sending and isinstance(error, LinkError) and not (
             isinstance(error, CloudUnreachable) and not error.sent
         )
-        self._posting = False
+        self._job.sink.sending = False
         now, waiting = self._clock.now(), not self._clock.synced()
         next_at: Optional[float] = None
         if not waiting:

@@ -63,6 +63,7 @@ class TariffSink:
         self._open_app, self._kept, self._cache, self._address = open_app, kept, cache, address
         self._account = account
         self._app: Any = None
+        self.sending = False  # True after a push that failed while the tariff was on its way
 
     @property
     def app(self) -> Any:
@@ -124,7 +125,9 @@ class TariffSink:
         if before is not None and before.digest == mark and not force:
             return Outcome(False, 0, before.verified, before.note if before.verified == DIFFERENT else "")
         changed = changed_slots(held, wanted)
+        self.sending = True
         self.app.save_tariff(payload)
+        self.sending = False
         verified, note = self._verify(station_id, wanted)
         post = Post(now, mark, changed, _at(wanted.buy, at), _at(wanted.sell, at), verified, note)
         last = {

@@ -258,6 +258,26 @@ def test_a_timeout_while_saving_is_posted_again(bench):
     assert bench.push()[0].startswith("posted: 48")
 
 
+def test_a_timeout_while_the_held_sell_price_is_read_is_no_doubt_about_the_tariff(tmp_path):
+    with tariff_bench(tmp_path, sites=[SimSite(feed_in=False)]) as bench:
+        bench.push(tariff__sell_flat_c="5")
+        bench.cloud.fail("tariffStatic", "drop")
+        with pytest.raises(errors.LinkError):
+            bench.push()
+        assert "nothing was posted" in bench.said[-1] and "not known" not in bench.said[-1]
+        assert bench.cloud.count("tariffSave") == 1
+
+
+def test_doubt_about_one_push_is_not_doubt_about_the_next(bench):
+    bench.cloud.fail("tariffSave", "drop")
+    with bench.runner() as runner:
+        for words in ("it is not known", "nothing was posted"):
+            with pytest.raises(errors.LinkError):
+                runner.once(fresh=True)
+            assert words in bench.said[-1]
+            bench.amber.fail("prices", "drop")
+
+
 def test_a_refused_save_is_not_remembered_as_posted(bench):
     bench.cloud.fail("tariffSave", "code", code=1000)
     with pytest.raises(Rejected):
