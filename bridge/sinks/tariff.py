@@ -92,6 +92,8 @@ class TariffSink:
         if not isinstance(content, dict) or content.get("where") != self._where(station_id):
             return None, Saved(None, None)
         post = _post(content.get("post"))
+        if post is not None and content.get("doubt"):
+            post = post._replace(digest="")
         return (post, _prices(content)) if post is not None else (None, Saved(None, None))
 
     def anywhere(self) -> Tuple[Optional[Post], Saved]:
@@ -126,7 +128,11 @@ class TariffSink:
             return Outcome(False, 0, before.verified, before.note if before.verified == DIFFERENT else "")
         changed = changed_slots(held, wanted)
         self.sending = True
-        self.app.save_tariff(payload)
+        try:
+            self.app.save_tariff(payload)
+        except BridgeError:
+            self._doubt()
+            raise
         self.sending = False
         verified, note = self._verify(station_id, wanted)
         post = Post(now, mark, changed, _at(wanted.buy, at), _at(wanted.sell, at), verified, note)
@@ -139,6 +145,12 @@ class TariffSink:
             note = f"{note}; " if note else ""
             note += f"{self._kept.path} cannot be written: the next run will post again"
         return Outcome(True, changed, verified, note)
+
+    def _doubt(self) -> None:
+        """Remember that the cloud may hold another tariff than the last one it took: the next run posts."""
+        last = self._journal().get("last")
+        if isinstance(last, dict) and not last.get("doubt"):
+            self._write(last={**last, "doubt": True})
 
     def _verify(self, station_id: int, wanted: Saved) -> Tuple[str, str]:
         try:

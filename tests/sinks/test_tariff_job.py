@@ -268,6 +268,20 @@ def test_a_timeout_while_the_held_sell_price_is_read_is_no_doubt_about_the_tarif
         assert bench.cloud.count("tariffSave") == 1
 
 
+def test_after_a_push_in_doubt_the_prices_before_it_are_posted_again(bench):
+    bench.push()
+    at = int(AFTERNOON) // 1800 * 1800 + 7200
+    bench.amber.market.table["general", at] = 80.0
+    bench.cloud.fail("tariffSave", "drop")
+    with pytest.raises(errors.LinkError):
+        bench.push(fresh=True)
+    del bench.amber.market.table["general", at]
+    saves = bench.cloud.count("tariffSave")
+    assert bench.push(fresh=True)[0].startswith("posted"), "the cloud may hold what was in doubt"
+    bench.push(fresh=True)
+    assert bench.cloud.count("tariffSave") == saves + 1
+
+
 def test_doubt_about_one_push_is_not_doubt_about_the_next(bench):
     bench.cloud.fail("tariffSave", "drop")
     with bench.runner() as runner:
