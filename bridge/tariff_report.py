@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional
 
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.control.tariff_payload import Saved, saved_of
+from bridge.control.tariff_payload import Saved, saved_of, station_number
 from bridge.control.tariff_times import next_runs
 from bridge.errors import EXIT_OK, ImplausibleData
 from bridge.peers.sigen_text import moment
@@ -53,7 +53,7 @@ def show(sink: TariffSink, settings: Settings, cloud: bool, as_json: bool, say: 
     post, prices = sink.anywhere()
     if cloud:
         text = settings["cloud.station_id"]
-        station_id = int(text) if text.isdigit() else sink.station()[0]
+        station_id = station_number(text) if text else sink.station()[0]
         content = sink.app.read_tariff(station_id)
         if content is None:
             raise ImplausibleData(f"tariff show: the cloud shows no tariff for station {station_id}")
@@ -96,4 +96,5 @@ def run_line(run: Run) -> str:
     if run.outcome in (FAILED, WAITING):
         times = f" ({run.failures} times in a row)" if run.failures > 1 else ""
         return f"tariff   {run.outcome} at {moment(run.at)}{times}: {run.reason}{again}"
-    return f"tariff   {run.outcome} at {moment(run.at)}, {run.changed} slots changed{again}"
+    note = f"; {run.reason}" if run.reason else ""
+    return f"tariff   {run.outcome} at {moment(run.at)}, {run.changed} slots changed{again}{note}"

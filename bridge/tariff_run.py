@@ -23,7 +23,7 @@ from bridge.errors import (
 )
 from bridge.link.cloud import CloudUnreachable
 from bridge.peers.sigen_text import moment
-from bridge.sinks.tariff import FAILED, POSTED, UNCHANGED, WAITING, Outcome, Run
+from bridge.sinks.tariff import DIFFERENT, FAILED, POSTED, UNCHANGED, WAITING, Outcome, Run
 from bridge.sinks.tariff_job import Prepared, TariffJob
 
 Say = Callable[[str], None]
@@ -32,7 +32,7 @@ CLOCK_S = 30.0  # between two looks at a clock that is not set
 
 def offset_of(settings: Settings) -> int:
     """Return when in an interval this installation runs."""
-    return offset_s(f"{settings['amber.site_id']} {settings['cloud.station_id']}")
+    return offset_s(" ".join(settings[key] for key in ("amber.site_id", "cloud.station_id", "cloud.username")))
 
 
 class Runner:
@@ -45,7 +45,6 @@ class Runner:
         self._offset = offset_of(settings)
         self._log_lines = False
         self._told = ""
-        self._posting = False
 
     def once(self, force: bool = False, fresh: bool = False) -> int:
         """Push once; raises what went wrong after saying what stays."""
@@ -95,9 +94,7 @@ class Runner:
             self._push(ready, quiet=True)
 
     def _push(self, ready: Prepared, force: bool = False, quiet: bool = False) -> None:
-        self._posting = True
         outcome = self._job.push(ready, force)
-        self._posting = False
         self._told = ""
         run = Run(self._clock.now(), POSTED if outcome.posted else UNCHANGED, outcome.note,
                   self._next(), 0, outcome.changed)
@@ -136,7 +133,8 @@ class Runner:
             self._say(f"posted: {outcome.changed} of {len(ready.plan.slots)} slots changed; {prices};"
                       f" {outcome.verified}")
         else:
-            self._say(f"nothing posted: the cloud has these prices already; {prices}")
+            has = "took these prices before" if outcome.verified == DIFFERENT else "has these prices already"
+            self._say(f"nothing posted: the cloud {has}; {prices}")
         if not ready.market.fresh:
             self._say(f"note: Amber's prices are {age_s:.0f} s old, it is asked once in a period (--fresh asks now)")
         for note in notes:
@@ -144,10 +142,10 @@ class Runner:
 
     def _failed(self, error: BridgeError) -> None:
         """Remember and say a run that ended with an error; repeated ones are said once."""
-        uncertain = self._posting and isinstance(error, LinkError) and not (
+        uncertain = self._job.sink.sending and isinstance(error, LinkError) and not (
             isinstance(error, CloudUnreachable) and not error.sent
         )
-        self._posting = False
+        self._job.sink.sending = False
         now, waiting = self._clock.now(), not self._clock.synced()
         next_at: Optional[float] = None
         if not waiting:

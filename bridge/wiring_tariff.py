@@ -5,6 +5,7 @@ Never connects: the clients do that at their first call.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Optional
 
 from bridge.clock import Clock
@@ -56,7 +57,8 @@ def app_address(settings: Settings) -> str:
 def tariff_sink(settings: Settings, clock: Clock) -> TariffSink:
     """Return the way to the Sigen app's tariff, with its journal."""
     return TariffSink(
-        lambda: sigen_app(settings, clock), durable_dir(settings), state_dir(settings), app_address(settings)
+        lambda: sigen_app(settings, clock), durable_dir(settings), state_dir(settings), app_address(settings),
+        hashlib.sha256(f"{settings['cloud.username']}|{settings['cloud.bearer']}".encode()).hexdigest()[:8],
     )
 
 

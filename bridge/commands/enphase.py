@@ -77,6 +77,7 @@ def serve(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
 
 def token(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     """Print when the token ends; fetch one first when there is none or it is due."""
+    from bridge.peers.enphase_errors import NoToken
     from bridge.peers.enphase_keeper import day
     from bridge.wiring_enphase import durable_dir, keeper
 
@@ -90,11 +91,10 @@ def token(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
             keeping.tend()
             keeping.token()
         held = keeping.held
-        if held is None:
-            keeping.token()  # raises with the reason
     finally:
         keeping.close()
-    assert held is not None
+    if held is None:
+        raise NoToken("enphase token --show: no token is stored yet; sigen-bridge enphase token fetches one")
     if args.json:
         print(json.dumps({"schema": 1, "expires_at": held.expires_at, "renew_at": held.renew_at(),
                           "pasted": keeping.fixed, "owner": held.owner or None}))
@@ -104,6 +104,8 @@ def token(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
         whose = f", of an {held.owner} account" if held.owner else ""
         then = "paste a new one then" if keeping.fixed else f"renewed by itself from {day(held.renew_at())} on"
         print(f"token for the Envoy: ends {day(held.expires_at)}{whose}; {then}")
+        if keeping.error:
+            print(f"it is due, but could not be renewed: {keeping.error}")
     return EXIT_OK
 
 

@@ -33,7 +33,10 @@ class Slot(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The slots in clock order from 00:00; ``problems`` say what is missing: then it must not be posted."""
+    """The slots in clock order from 00:00; ``problems`` say what is missing: then it must not be posted.
+
+    ``settled`` is False while the running price is an estimate, or that of an interval that is over already.
+    """
 
     slots: Tuple[Slot, ...]
     running: int
@@ -76,8 +79,10 @@ def make_plan(
     )
     problems = [*_problems("buy", slots, bought), *(_problems("sell", slots, sold) if sold is not None else ())]
     running = next(index for index, time in enumerate(times) if time.running)
+    current = _live(live, GENERAL)
     settled = not options.use_current or (
-        bought[running].how == LIVE and not any(row.estimate for row in live if row.kind == CURRENT)
+        bought[running].how == LIVE and current is not None and now < current.end
+        and not any(row.estimate for row in live if row.kind == CURRENT)
     )
     return Plan(slots, running, tuple(problems), tuple(notes), settled)
 
@@ -91,6 +96,11 @@ def _sell(
         rows, channel = (feed, FEED_IN) if feeds_in else (general, GENERAL)
         found = series.prices(rows, _live(live, channel), _spot, _spot)
         paid = series.prices(feed, _live(live, FEED_IN), _earned, _earned)
+        if not (feeds_in or feed):
+            notes.append(
+                "this site has no feed-in channel: tariff.sell = spot sends the wholesale price all the same, which"
+                " nobody pays for this export; set it to feedin"
+            )
         at = next(index for index, time in enumerate(series.times) if time.running)
         spot_c, paid_c = found[at].c_kwh, paid[at].c_kwh
         if spot_c is not None and paid_c is not None:
@@ -106,7 +116,8 @@ def _sell(
         flat = Price(options.sell_flat_c, FLAT, "tariff.sell_flat_c")
         return [flat] * len(series.times)
     notes.append(
-        "this site has no feed-in channel: no sell price is sent; set tariff.sell_flat_c to what your export pays"
+        "this site has no feed-in channel: the sell price that the cloud holds is sent back; set tariff.sell_flat_c"
+        " to what your export pays"
     )
     return None
 

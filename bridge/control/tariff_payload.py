@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.control.tariff import Plan
@@ -36,7 +37,7 @@ class Saved(NamedTuple):
 
 def station_number(text: str) -> int:
     """Return a stationId as the number it is; raises ConfigError for anything else."""
-    if not text.strip().isdigit() or int(text) <= 0:
+    if not re.fullmatch(r"[0-9]{1,20}", text.strip()) or int(text) <= 0:
         raise ConfigError(f"cloud.station_id {text[:24]!r} is no stationId: {STATION_HELP}")
     return int(text)
 

@@ -187,7 +187,7 @@ class _Connection(socketserver.BaseRequestHandler):
         if "transfer-encoding" in head:
             raise BadRequest(411, "a body needs its Content-Length")
         length = head.get("content-length", "0")
-        if not length.isdigit() or names.count("content-length") > 1:
+        if not (length.isascii() and length.isdigit()) or names.count("content-length") > 1:
             raise BadRequest(400, "Content-Length is broken")
         size = int(length)
         if size > MOST_BODY:

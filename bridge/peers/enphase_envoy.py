@@ -6,7 +6,6 @@ counts only when the Envoy's own check refuses the token too.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, NamedTuple, Optional
 
@@ -15,6 +14,7 @@ from bridge.link.envoy_answer import EnvoyAnswer
 from bridge.link.envoy_http import EnvoyHttp
 from bridge.peers.enphase_errors import TokenRefused
 from bridge.peers.enphase_keeper import TokenKeeper
+from bridge.peers.envelope import parse
 
 OPEN_PATHS = ("/info", "/info.xml")  # answered without a token
 CHECK_PATH = "/auth/check_jwt"
@@ -80,7 +80,7 @@ class Envoy:
         if answer.status != 200:
             raise PeerError(f"{self.peer} {target}: status {answer.status}; tried again later")
         try:
-            return json.loads(content)
+            return parse(content.decode("utf-8", "replace"))
         except ValueError:
             raise PeerError(f"{self.peer} {target}: the answer is not JSON; check enphase.local_url") from None
 

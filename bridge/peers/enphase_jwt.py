@@ -16,6 +16,7 @@ RENEW_BEFORE_S = 7 * DAY_S
 RENEW_SHARE = 0.25  # an installer's token lives 12 h: it is renewed when a quarter of that is left
 WARN_BEFORE_S = 30 * DAY_S
 SPARE_S = 60.0  # a token that ends within a minute is not sent any more
+TIMES_UNTIL = 253_402_300_800.0  # the year 10000: what lies beyond is no time in seconds
 
 
 class Token(NamedTuple):
@@ -59,7 +60,7 @@ def read_token(text: str, issued_at: Optional[float] = None) -> Token:
     claims = claims_of(word)
     aud = claims.get("aud")
     return Token(
-        word, number(claims.get("exp")), number(claims.get("iat")) or issued_at,
+        word, moment(claims.get("exp")), moment(claims.get("iat")) or issued_at,
         str(claims.get("enphaseUser") or ""), aud if isinstance(aud, str) else "",
     )
 
@@ -79,6 +80,8 @@ def claims_of(token: str) -> Mapping[str, Any]:
     return claims
 
 
-def number(claim: Any) -> Optional[float]:
-    """Return a claim as a number, or None."""
-    return float(claim) if isinstance(claim, (int, float)) and not isinstance(claim, bool) else None
+def moment(claim: Any) -> Optional[float]:
+    """Return a claim as unix seconds; None for what is no number, and for no such time."""
+    if isinstance(claim, bool) or not isinstance(claim, (int, float)) or not 0 <= claim < TIMES_UNTIL:
+        return None
+    return float(claim)

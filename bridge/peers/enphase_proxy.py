@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import threading
 from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Tuple
 
 from bridge import __version__
@@ -24,6 +25,7 @@ from bridge.peers.enphase_jwt import Token
 METHODS = ("GET", "HEAD", "POST", "PUT")
 HEALTH = ("/_/health", "/healthz")  # the first is the name that the original proxy has
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+STREAMS, MOST_STREAMS = "/stream/", 4  # they never end: the other half of the Envoy's places is for everything else
 
 # Pages that an Envoy answers to GET only; clients of the original proxy ask for them by POST.
 READ_ONLY = frozenset((
@@ -74,6 +76,7 @@ class EnvoyProxy:
     def __init__(self, envoy: Envoy, rules: Rules, clock: Clock, faults: Optional[Faults] = None) -> None:
         self._envoy, self._rules, self._clock = envoy, rules, clock
         self._faults = faults or FaultLog(clock, "enphase.envoy")
+        self._streams = threading.BoundedSemaphore(MOST_STREAMS)
         self._last_error = ""
         self._served = 0
 
@@ -100,6 +103,17 @@ class EnvoyProxy:
             status, report = self.health()
             reply.whole(status, json.dumps(report), "application/json")
             return
+        if not path.startswith(STREAMS):
+            self._pass_on(request, path, reply)
+        elif self._streams.acquire(blocking=False):
+            try:
+                self._pass_on(request, path, reply)
+            finally:
+                self._streams.release()
+        else:
+            reply.whole(503, f"{MOST_STREAMS} streams of this Envoy are running already; end one of them")
+
+    def _pass_on(self, request: ProxyRequest, path: str, reply: ProxyReply) -> None:
         method = "GET" if request.method == "POST" and path.rstrip("/") in READ_ONLY else request.method
         try:
             answer = self._envoy.ask(method, request.target, passed_on(request.fields, method == request.method),
@@ -213,8 +227,8 @@ def passed_on(fields: List[Tuple[str, str]], with_body: bool) -> bytes:
 
 
 def allowed(path: str, prefixes: Tuple[str, ...]) -> bool:
-    """Say whether a path is one of ``prefixes`` or lies below one; no dots get out of it."""
-    if "/.." in path or "%2e" in path.lower() or "\\" in path:
+    """Say whether a path is one of ``prefixes`` or lies below one; no dots get out of it, however they are spelled."""
+    if "/.." in path or "\\" in path or any(spelled in path.lower() for spelled in ("%2e", "%2f", "%5c", "%25")):
         return False
     return any(path == each.rstrip("/") or path.startswith(each.rstrip("/") + "/") for each in prefixes)
 

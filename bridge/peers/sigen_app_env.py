@@ -74,10 +74,11 @@ def quoted(text: str) -> str:
 def merged(old: str, values: Mapping[str, str]) -> str:
     """Return a file with ``values`` in place of what it said of them; other lines and comments stay.
 
-    A password in another form than the new one is taken out: two of them would not agree for long.
+    A password in another form than the new one is taken out: two of them would not agree for long. So is a bearer
+    beside a new password: it would win, and nobody would log in.
     """
     left: Dict[str, str] = dict(values)
-    gone = set(PASSWORDS) if any(name in values for name in PASSWORDS) else set()
+    gone = {*PASSWORDS, "SIGEN_BEARER"} if any(name in values for name in PASSWORDS) else set()
     lines = []
     for line in old.splitlines():
         found = LINE.match(line)

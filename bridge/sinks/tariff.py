@@ -53,12 +53,17 @@ class Outcome(NamedTuple):
 class TariffSink:
     """The tariff of one station; ``open_app`` makes the client, which is closed after use.
 
-    ``kept`` outlives a reboot (journal of posts), ``cache`` need not (last run).
+    ``kept`` outlives a reboot (journal of posts), ``cache`` need not (last run); ``account`` tells whose station
+    was found, without naming anybody.
     """
 
-    def __init__(self, open_app: Callable[[], Any], kept: StateDir, cache: StateDir, address: str) -> None:
+    def __init__(
+        self, open_app: Callable[[], Any], kept: StateDir, cache: StateDir, address: str, account: str = ""
+    ) -> None:
         self._open_app, self._kept, self._cache, self._address = open_app, kept, cache, address
+        self._account = account
         self._app: Any = None
+        self.sending = False  # True after a push that failed while the tariff was on its way
 
     @property
     def app(self) -> Any:
@@ -70,11 +75,15 @@ class TariffSink:
     def station(self) -> Tuple[int, Optional[str]]:
         """Return number and time zone of the account's station; asked once, then remembered."""
         known = self._journal().get("station")
-        if isinstance(known, dict) and known.get("address") == self._address and isinstance(known.get("id"), int):
+        whose = (self._address, self._account)
+        if isinstance(known, dict) and (known.get("address"), known.get("account")) == whose \
+                and isinstance(known.get("id"), int):
             zone = known.get("timezone")
             return known["id"], zone if isinstance(zone, str) else None
         found = self.app.station()
-        self._write(station={"address": self._address, "id": found.station_id, "timezone": found.timezone})
+        self._write(station={
+            "address": self._address, "account": self._account, "id": found.station_id, "timezone": found.timezone,
+        })
         return int(found.station_id), found.timezone
 
     def last(self, station_id: int) -> Tuple[Optional[Post], Saved]:
@@ -83,6 +92,8 @@ class TariffSink:
         if not isinstance(content, dict) or content.get("where") != self._where(station_id):
             return None, Saved(None, None)
         post = _post(content.get("post"))
+        if post is not None and content.get("doubt"):
+            post = post._replace(digest="")
         return (post, _prices(content)) if post is not None else (None, Saved(None, None))
 
     def anywhere(self) -> Tuple[Optional[Post], Saved]:
@@ -114,9 +125,15 @@ class TariffSink:
         before, held = self.last(station_id)
         mark = digest(payload)
         if before is not None and before.digest == mark and not force:
-            return Outcome(False, 0, before.verified)
+            return Outcome(False, 0, before.verified, before.note if before.verified == DIFFERENT else "")
         changed = changed_slots(held, wanted)
-        self.app.save_tariff(payload)
+        self.sending = True
+        try:
+            self.app.save_tariff(payload)
+        except BridgeError:
+            self._doubt()
+            raise
+        self.sending = False
         verified, note = self._verify(station_id, wanted)
         post = Post(now, mark, changed, _at(wanted.buy, at), _at(wanted.sell, at), verified, note)
         last = {
@@ -128,6 +145,12 @@ class TariffSink:
             note = f"{note}; " if note else ""
             note += f"{self._kept.path} cannot be written: the next run will post again"
         return Outcome(True, changed, verified, note)
+
+    def _doubt(self) -> None:
+        """Remember that the cloud may hold another tariff than the last one it took: the next run posts."""
+        last = self._journal().get("last")
+        if isinstance(last, dict) and not last.get("doubt"):
+            self._write(last={**last, "doubt": True})
 
     def _verify(self, station_id: int, wanted: Saved) -> Tuple[str, str]:
         try:

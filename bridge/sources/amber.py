@@ -13,7 +13,7 @@ from bridge.clock import Clock
 from bridge.control.zones import Zone, for_network
 from bridge.errors import BridgeError, ConfigError, ImplausibleData
 from bridge.peers.amber import PRICES, Amber
-from bridge.peers.amber_records import NEM, PriceRow, Site, active, from_json, site_of, to_json
+from bridge.peers.amber_records import NEM, PriceRow, Site, active, from_json, number_only, site_of, to_json
 from bridge.peers.sigen_errors import ApiAuthError, ApiRejected
 from bridge.state import StateDir
 
@@ -22,10 +22,14 @@ SITE_S = 24 * 3600.0  # channels and meters change rarely; the list costs a call
 SLACK_S = 10.0  # a job that runs every period starts some seconds sooner or later
 RELOOK_S = 15.0  # while the price is an estimate it is looked at again, not sooner than this
 FINE_MIN, COARSE_MIN = 5, 30
+LIVE_UNKNOWN = "the live interval is not known: "
 
 
 class Market(NamedTuple):
-    """What Amber said: rows of today and tomorrow, the running interval, and when it was asked."""
+    """What Amber said: rows of today and tomorrow, the running interval, and when it was asked.
+
+    ``looked`` says whether the running interval was asked for at all.
+    """
 
     site: Site
     rows: Tuple[PriceRow, ...]
@@ -33,6 +37,7 @@ class Market(NamedTuple):
     asked_at: float
     fresh: bool
     notes: Tuple[str, ...] = ()
+    looked: bool = True
 
     @property
     def billed_by_the_half_hour(self) -> bool:
@@ -57,8 +62,8 @@ class AmberPrices:
         """Return the site to use; raises ConfigError (listing them) where the choice is the owner's."""
         kept = self._state.load(SITE_FILE)
         if isinstance(kept, dict) and kept.get("key") == self._key(""):
-            found = _kept_site(kept.get("site"))
-            if found is not None and 0 <= self._clock.now() - float(kept.get("at") or 0.0) < SITE_S:
+            found, at = _kept_site(kept.get("site")), number_only(kept.get("at"))
+            if found is not None and at is not None and 0 <= self._clock.now() - at < SITE_S:
                 return found
         chosen = choose(self._client.sites(), self._wanted)
         self._state.save(SITE_FILE, {"key": self._key(""), "at": self._clock.now(), "site": chosen._asdict()})
@@ -72,11 +77,12 @@ class AmberPrices:
         """
         site = self.site()
         kept = None if again else self._kept(site)
+        period_s = 0.0 if again else max(0.0, self._period_s - SLACK_S)
+        wanted = use_current and site.billing_min != COARSE_MIN
         if kept is not None:
-            return kept
+            return self._with_live(kept, period_s) if wanted and not kept.looked else kept
         now = self._clock.now()
         first, last = nem_days(now, zone)
-        period_s = 0.0 if again else max(0.0, self._period_s - SLACK_S)
         try:
             answer = self._client.prices(site.site_id, first, last, COARSE_MIN, period_s)
         except (ApiAuthError, ApiRejected):
@@ -86,11 +92,9 @@ class AmberPrices:
             why = f" ({'; '.join(answer.odd)})" if answer.odd else ""
             raise ImplausibleData(f"amber prices of site {site.site_id}: no prices in the answer{why}")
         notes = [f"rows left out: {one}" for one in answer.odd]
-        live: Tuple[PriceRow, ...] = ()
-        if use_current and site.billing_min != COARSE_MIN:
-            live, problem = self._live(site, period_s)
-            notes += [problem] if problem else []
-        market = Market(site, answer.rows, live, now, True, tuple(notes))
+        market = Market(site, answer.rows, (), now, True, tuple(notes), looked=False)
+        if wanted:
+            return self._with_live(market, period_s)
         self._keep(market)
         return market
 
@@ -99,7 +103,8 @@ class AmberPrices:
         live, problem = self._live(market.site, RELOOK_S)
         if problem:
             return market._replace(notes=(*market.notes, problem))
-        later = market._replace(live=live)
+        notes = tuple(note for note in market.notes if not note.startswith(LIVE_UNKNOWN))
+        later = market._replace(live=live, notes=notes)
         self._keep(later)
         return later
 
@@ -111,6 +116,13 @@ class AmberPrices:
         """Drop the connection."""
         self._client.close()
 
+    def _with_live(self, market: Market, period_s: float) -> Market:
+        """Return the prices with the running interval, or with the reason why it is not known, and keep them."""
+        live, problem = self._live(market.site, period_s)
+        market = market._replace(live=live, notes=(*market.notes, *([problem] if problem else ())), looked=True)
+        self._keep(market)
+        return market
+
     def _live(self, site: Site, period_s: float) -> Tuple[Tuple[PriceRow, ...], str]:
         """Return the running interval and "", or nothing and why it is not known."""
         try:
@@ -118,10 +130,10 @@ class AmberPrices:
         except (ApiAuthError, ConfigError):
             raise
         except BridgeError as error:
-            return (), f"the live interval is not known: {error}"
+            return (), f"{LIVE_UNKNOWN}{error}"
         # a meter that is read by the half hour answers so whatever is asked for: that is no live price
         rows = tuple(row for row in answer.rows if row.minutes < COARSE_MIN)
-        return rows, "" if rows else "the live interval is not known: none in Amber's answer"
+        return rows, "" if rows else f"{LIVE_UNKNOWN}none in Amber's answer"
 
     def _key(self, site_id: str) -> str:
         return f"{self._client.base_url} {self._wanted} {site_id}".strip()
@@ -129,23 +141,22 @@ class AmberPrices:
     def _keep(self, market: Market) -> None:
         self._state.save(PRICES_FILE, {
             "key": self._key(market.site.site_id), "at": market.asked_at, "rows": to_json(market.rows),
-            "live": to_json(market.live), "notes": list(market.notes),
+            "live": to_json(market.live), "notes": list(market.notes), "looked": market.looked,
         })
 
     def _kept(self, site: Site) -> Optional[Market]:
         content = self._state.load(PRICES_FILE)
         if not isinstance(content, dict) or content.get("key") != self._key(site.site_id):
             return None
-        at = content.get("at")
-        if isinstance(at, bool) or not isinstance(at, (int, float)):
-            return None
-        if not 0 <= self._clock.now() - at < self._period_s - SLACK_S:
+        at = number_only(content.get("at"))
+        if at is None or not 0 <= self._clock.now() - at < self._period_s - SLACK_S:
             return None
         rows, notes = from_json(content.get("rows")), content.get("notes")
         if not rows:
             return None
-        return Market(site, rows, from_json(content.get("live")), float(at), False,
-                      tuple(str(note) for note in notes) if isinstance(notes, list) else ())
+        return Market(site, rows, from_json(content.get("live")), at, False,
+                      tuple(str(note) for note in notes) if isinstance(notes, list) else (),
+                      content.get("looked") is True)
 
 
 def choose(sites: List[Site], wanted: str) -> Site:

@@ -109,7 +109,8 @@ def metering(content: Any) -> Optional[Tuple[int, ...]]:
 
 def by_meter(content: Any, eids: Sequence[int]) -> Optional[Power]:
     """Return what the production meters say together, or None when one of them is missing."""
-    found: Dict[int, Dict[str, Any]] = {each.get("eid", 0): each for each in dicts(content)}
+    found: Dict[int, Dict[str, Any]] = {
+        each["eid"]: each for each in dicts(content) if isinstance(each.get("eid"), int)}
     powers = [number(found.get(eid, {}).get("activePower")) for eid in eids]
     if not powers or any(power is None for power in powers):
         return None
@@ -119,7 +120,8 @@ def by_meter(content: Any, eids: Sequence[int]) -> Optional[Power]:
 def by_production(content: Any, meters_known: bool) -> Optional[Power]:
     """Return production.json's figure: of the meter where no list of meters could tell, else of the inverters."""
     entries = dicts(content.get("production")) if isinstance(content, dict) else []
-    by_type = {entry.get("type"): entry for entry in entries if entry.get("activeCount")}
+    by_type = {
+        entry["type"]: entry for entry in entries if entry.get("activeCount") and isinstance(entry.get("type"), str)}
     meter, inverters = by_type.get("eim"), by_type.get("inverters")
     if meter is not None and not meters_known and number(meter.get("wNow")) is not None:
         return Power(number(meter.get("wNow")), METER, number(meter.get("readingTime")))

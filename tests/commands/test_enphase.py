@@ -116,6 +116,8 @@ def test_token_show_prints_the_date_only_and_asks_nobody(bridge, home, tmp_path)
     env = variables(home, tmp_path)
     missing = bridge("enphase", "token", "--show", env={**env, "ENPHASE_REMOTE_API_URL": "http://127.0.0.1:9"})
     assert missing.returncode == 6
+    unasked = bridge("enphase", "token", "--show", env=env)
+    assert unasked.returncode == 6 and "no token is stored" in one_line(unasked.stderr) and home.cloud.count() == 0
     fetched = bridge("enphase", "token", env=env)
     assert fetched.returncode == 0 and "renewed by itself" in fetched.stdout, fetched.stderr
     calls = home.cloud.count()
@@ -125,6 +127,17 @@ def test_token_show_prints_the_date_only_and_asks_nobody(bridge, home, tmp_path)
     assert stat.S_IMODE(os.stat(stored).st_mode) == 0o600
     renewed = json.loads(bridge("enphase", "token", "--renew", "--json", env=env).stdout)
     assert renewed["pasted"] is False and home.cloud.count() > calls
+
+
+def test_token_says_that_one_that_is_due_could_not_be_renewed(bridge, home, tmp_path):
+    env = variables(home, tmp_path)
+    assert bridge("enphase", "token", env=env).returncode == 0
+    stored = tmp_path / "program-state" / "enphase-token.json"
+    content = json.loads(stored.read_text())
+    stored.write_text(json.dumps({**content, "token": home.world.issue(Clock().now() - 5.9 * 86400, 6 * 86400.0)}))
+    home.cloud.stop()
+    done = bridge("enphase", "token", env=env)
+    assert done.returncode == 0 and "could not be renewed" in done.stdout.splitlines()[1], done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("fault", "text"), [("wrong", "rejects the login"), ("mfa", "second factor")])

@@ -79,6 +79,13 @@ def test_a_bearer_stands_for_user_and_password(tmp_path):
     assert "eyJh" not in done.stdout
 
 
+def test_a_new_password_takes_out_the_bearer_that_would_win(tmp_path):
+    out = tmp_path / "made.env"
+    out.write_text("SIGEN_REGION=aus\nSIGEN_BEARER=used-up\n# kept\n")
+    assert make(tmp_path, "--non-interactive", "--out", str(out), **FULL).returncode == 0
+    assert "SIGEN_BEARER" not in out.read_text() and "# kept" in out.read_text() and "SIGEN_USER" in out.read_text()
+
+
 @pytest.mark.parametrize("name, text, words", [
     ("SIGEN_REGION", "mars", "aus"), ("STATION_ID", "ABCDE1700000001", "three ways"),
     ("SIGEN_DEVICE_ID", "12", "13 digits"), ("SIGEN_PASS_ENC", "correct horse", "SIGEN_PASS"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.peers.enphase_jwt import DAY_S, read_token
+from bridge.peers.enphase_keeper import day
 from bridge.sim.enphase_world import Account, EnphaseWorld
 
 NOW = 1_795_224_659.0
@@ -53,6 +56,13 @@ def test_what_is_no_token_is_refused(text):
 def test_blanks_and_quotes_of_a_paste_do_not_count():
     text = issued()
     assert read_token(f'  "{text}"\n').text == text
+
+
+@pytest.mark.parametrize("exp", ["1798761600000", "1e400", "-1e15", "NaN", "true", '"soon"', "9" * 400])
+def test_an_expiry_that_is_no_time_is_unknown_and_can_be_shown(exp):
+    claims = base64.urlsafe_b64encode(f'{{"exp":{exp},"iat":{exp}}}'.encode()).decode().rstrip("=")
+    token = read_token(f"e30.{claims}.c2ln")
+    assert (token.expires_at, token.issued_at) == (None, None) and day(token.expires_at) == "unknown"
 
 
 def test_a_token_without_expiry_is_taken_and_its_end_is_unknown():

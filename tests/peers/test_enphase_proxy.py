@@ -171,6 +171,31 @@ def test_a_stream_holds_nobody_else_up_and_ends_with_its_client(home, address):
     assert ask(address).status == 200 and home.device.connections <= before + 1
 
 
+def test_streams_leave_half_of_the_envoys_places_to_the_others(home, address):
+    home.device.stream_s = 0.02
+    open_ones = []
+    for _ in range(4):
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", "/stream/meter")
+        open_ones.append((connection, connection.getresponse()))
+    fifth = ask(address, "/stream/meter")
+    assert fifth.status == 503 and "4 streams" in fifth.line
+    assert ask(address).status == 200
+    for connection, answer in open_ones:
+        connection.close()
+        answer.close()
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", "/stream/meter")
+        status = connection.getresponse().status
+        connection.close()
+        if status == 200:
+            break
+        time.sleep(0.05)
+    assert status == 200, "a client that left gives its place back"
+
+
 def test_many_clients_share_a_few_connections(home, address):
     results = []
 
@@ -450,7 +475,9 @@ def test_other_methods_are_not_passed_on(home, address, method):
 
 @pytest.mark.parametrize(("path", "status"), [
     ("/production.json", 200), ("/api/v1/production", 200), ("/ivp/meters", 403), ("/production.jsonx", 403),
-    ("/api/../ivp/meters", 403), ("/api/%2e%2e/ivp/meters", 403), ("/_/health", 200)])
+    ("/api/../ivp/meters", 403), ("/api/%2e%2e/ivp/meters", 403), ("/_/health", 200),
+    ("/api/%2f../ivp/meters", 403), ("/api/x%2F..%2F..%2Fivp/meters", 403), ("/api/%5c..%5civp", 403),
+    ("/api/%252e%252e/ivp/meters", 403)])
 def test_the_list_of_paths(home, path, status):
     address = home.proxy(allow=("/production.json", "/api/"))
     ask(address)  # the token is there: health is good
@@ -481,6 +508,7 @@ def test_on_another_address_than_loopback_writing_wants_the_token(home):
     (b"PUT /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
     (b"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n", 413),
     (b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400),
+    (b"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: \xb2\r\n\r\n", 400),
     (b"GET /" + b"a" * 40_000, 431),
     (b"\x16\x03\x01\x02\x00\x01\x00", 400),  # a client that tries https first
 ])

@@ -11,9 +11,12 @@ from bridge import errors
 from bridge.errors import ConfigError, ImplausibleData, Rejected
 from bridge.sim.amber_market import SimSite
 from bridge.sinks.tariff import JOURNAL_FILE, RUN_FILE
+from bridge.sources.amber import SITE_FILE
 from bridge.state import StateDir
+from bridge.tariff_report import status_line
+from bridge.tariff_run import offset_of
 from tests.control.tariff_cases import cases
-from tests.sinks.tariff_bench import AFTERNOON, STATION, tariff_bench
+from tests.sinks.tariff_bench import AFTERNOON, STATION, USER, tariff_bench
 
 STEPS = cases("steps")
 
@@ -116,6 +119,37 @@ def test_amber_is_asked_once_in_five_minutes_whoever_runs(bench):
     assert (bench.amber.count("sites"), bench.amber.count("prices"), bench.amber.count("current")) == (1, 3, 3)
 
 
+def test_prices_kept_without_the_running_interval_are_completed_by_who_wants_it(bench):
+    bench.push(tariff__use_current="no")
+    running, start = "16:00-16:30", int(AFTERNOON) // 300 * 300
+    forecast = bench.slots()[running]
+    bench.push()
+    live = round(bench.amber.market.five_min("general", start), 2)
+    assert bench.slots()[running] == live != forecast
+    assert (bench.amber.count("prices"), bench.amber.count("current")) == (1, 1), "the rest is shared"
+    bench.push()
+    assert bench.amber.count("current") == 1
+
+
+def test_an_interval_that_is_over_is_looked_at_again(bench):
+    start = int(AFTERNOON) // 300 * 300 + 300
+    bench.clock.jump_wall(start - 20 - AFTERNOON)
+    bench.push()  # by hand, shortly before the timer
+    bench.clock.advance(41)
+    with bench.runner() as runner:
+        runner._round()
+    assert bench.slots()["16:00-16:30"] == round(bench.amber.market.five_min("general", start), 2)
+
+
+def test_a_running_interval_that_came_late_is_no_longer_called_unknown(bench):
+    bench.amber.fail("current", "status", status=500)
+    with bench.runner() as runner:
+        runner._round()
+    posts = [index for index, line in enumerate(bench.said) if line.startswith("posted")]
+    assert len(posts) == 2 and "is not known" in bench.said[posts[0] + 1]
+    assert not any("is not known" in line for line in bench.said[posts[1]:]), bench.said
+
+
 def test_a_site_billed_by_the_half_hour_is_never_asked_for_five_minutes(tmp_path):
     with tariff_bench(tmp_path, sites=[SimSite(billing_min=30, network="Powercor")]) as bench:
         bench.amber.ignore_resolution = False
@@ -144,7 +178,7 @@ def test_a_station_number_is_used_as_it_stands_and_the_account_is_not_asked_for_
     assert bench.cloud.count("appHome") == 0
 
 
-@pytest.mark.parametrize("text", ["ABCDE1700000001", "<your id>", "12.5", "-3", "0"])
+@pytest.mark.parametrize("text", ["ABCDE1700000001", "<your id>", "12.5", "-3", "0", "\u00b2", "9" * 5000])
 def test_a_system_id_for_a_station_id_is_an_error_before_anybody_is_asked(bench, text):
     with pytest.raises(ConfigError, match="three ways"):
         bench.push(cloud__station_id=text)
@@ -204,6 +238,10 @@ def test_a_plan_the_cloud_changed_is_reported_as_different(bench):
     assert any("holds something else: buy (1 slots), sell (1 slots)" in line for line in lines), lines
     (post,) = json.loads((bench.path / JOURNAL_FILE).read_text())["history"]
     assert "differs" in post
+    again = bench.push()
+    assert len(bench.saved) == 1 and again[0].startswith("nothing posted: the cloud took these prices before")
+    assert any("holds something else" in line for line in again)
+    assert "holds something else" in status_line(bench.settings())
 
 
 def test_a_cloud_without_read_back_is_not_called_wrong(bench):
@@ -220,6 +258,40 @@ def test_a_timeout_while_saving_is_posted_again(bench):
     assert bench.push()[0].startswith("posted: 48")
 
 
+def test_a_timeout_while_the_held_sell_price_is_read_is_no_doubt_about_the_tariff(tmp_path):
+    with tariff_bench(tmp_path, sites=[SimSite(feed_in=False)]) as bench:
+        bench.push(tariff__sell_flat_c="5")
+        bench.cloud.fail("tariffStatic", "drop")
+        with pytest.raises(errors.LinkError):
+            bench.push()
+        assert "nothing was posted" in bench.said[-1] and "not known" not in bench.said[-1]
+        assert bench.cloud.count("tariffSave") == 1
+
+
+def test_after_a_push_in_doubt_the_prices_before_it_are_posted_again(bench):
+    bench.push()
+    at = int(AFTERNOON) // 1800 * 1800 + 7200
+    bench.amber.market.table["general", at] = 80.0
+    bench.cloud.fail("tariffSave", "drop")
+    with pytest.raises(errors.LinkError):
+        bench.push(fresh=True)
+    del bench.amber.market.table["general", at]
+    saves = bench.cloud.count("tariffSave")
+    assert bench.push(fresh=True)[0].startswith("posted"), "the cloud may hold what was in doubt"
+    bench.push(fresh=True)
+    assert bench.cloud.count("tariffSave") == saves + 1
+
+
+def test_doubt_about_one_push_is_not_doubt_about_the_next(bench):
+    bench.cloud.fail("tariffSave", "drop")
+    with bench.runner() as runner:
+        for words in ("it is not known", "nothing was posted"):
+            with pytest.raises(errors.LinkError):
+                runner.once(fresh=True)
+            assert words in bench.said[-1]
+            bench.amber.fail("prices", "drop")
+
+
 def test_a_refused_save_is_not_remembered_as_posted(bench):
     bench.cloud.fail("tariffSave", "code", code=1000)
     with pytest.raises(Rejected):
@@ -232,6 +304,17 @@ def test_a_journal_that_cannot_be_written_is_said(bench, monkeypatch):
     monkeypatch.setattr(StateDir, "save", lambda self, name, *rest, **more: name != JOURNAL_FILE
                         and real(self, name, *rest, **more))
     assert any("cannot be written: the next run will post again" in line for line in bench.push())
+
+
+def test_the_station_of_another_account_is_not_remembered_for_this_one(bench):
+    bench.push()
+    bench.push()
+    assert bench.cloud.count("appHome") == 1
+    world = bench.cloud.world
+    world.accounts["tenant@example.invalid"] = world.accounts[USER]._replace(username="tenant@example.invalid")
+    with pytest.raises(errors.BridgeError):  # it has no station: nothing goes to the one of the account before
+        bench.push(force=True, cloud__username="tenant@example.invalid")
+    assert bench.cloud.count("appHome") == 2 and bench.cloud.count("tariffSave") == 1
 
 
 def test_another_station_or_cloud_is_not_taken_for_posted(bench):
@@ -346,6 +429,20 @@ def test_a_timer_that_starts_early_waits_for_the_price(bench):
     assert 20 <= bench.amber.log[0].at % 300 <= 30
     assert re.fullmatch(r'event=tariff outcome=posted changed=48 buy_c=\S+ sell_c=\S+ estimate=\w+ verified="read back"',
                         bench.said[0])
+
+
+@pytest.mark.parametrize("at", ["soon", None, [], True])
+def test_a_damaged_age_of_the_kept_site_is_asked_anew(bench, at):
+    bench.push()
+    kept = StateDir(str(bench.path))
+    kept.save(SITE_FILE, {**kept.load(SITE_FILE), "at": at})
+    bench.push()
+    assert bench.amber.count("sites") == 2
+
+
+def test_installations_with_the_default_settings_do_not_all_ask_in_the_same_second(bench):
+    offsets = {offset_of(bench.settings(cloud__username=f"owner{number}@example.invalid")) for number in range(40)}
+    assert len(offsets) > 5 and all(20 <= one <= 30 for one in offsets)
 
 
 def test_prices_of_another_site_are_not_taken_for_ones_own(tmp_path):

@@ -109,6 +109,26 @@ def test_a_list_of_meters_is_told_from_none():
     assert metering(None) is None and metering({"error": 1}) is None and metering([]) == ()
 
 
+def test_a_power_that_is_no_number_is_not_taken_for_0(home):
+    one = source(home)
+    one.read()
+    home.device.files["/ivp/meters/readings"] = b'[{"eid": 704643328, "activePower": NaN}]'
+    home.device.files["/production.json"] = b'{"production": [{"type": "inverters", "activeCount": 1, "wNow": NaN}]}'
+    assert one.read().pv_w is None
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'[{"eid": [], "activePower": 1}, {"eid": {}}]', b'{"eid": 1}', b"\xff"])
+def test_an_answer_of_wrong_types_is_no_meters_power_and_no_crash(home, body):
+    one = source(home)
+    one.read()
+    home.device.files["/ivp/meters/readings"] = body
+    home.device.files["/production.json"] = b'{"production": [{"type": [], "activeCount": 1, "wNow": 5}]}'
+    try:
+        assert one.read().extras["by"] == "v1"
+    except PeerError as error:
+        assert "not JSON" in str(error)
+
+
 def test_no_production_at_all_is_an_error(home, monkeypatch):
     one = source(home)
     monkeypatch.setattr(one._envoy, "json", lambda target: None)
