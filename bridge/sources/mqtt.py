@@ -144,8 +144,9 @@ class SigenMqttSource:
         return NEXT_S
 
     def health(self) -> Dict[str, Any]:
-        """Return how the session is."""
-        return {"mqtt": {**self._feed.health(), "alarms": list(self.picture.alarms)}}
+        """Return how the session is, and what the station last said of itself."""
+        picture = self.picture
+        return {"mqtt": {**self._feed.health(), "system": _unmeasured(picture.values), "alarms": list(picture.alarms)}}
 
     def line(self) -> None:
         """There is no Modbus line behind this source."""
