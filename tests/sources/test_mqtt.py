@@ -56,6 +56,20 @@ def test_an_older_message_changes_nothing():
     assert to_reading(picture).pv_w == 1740.0
 
 
+def test_a_time_in_the_future_does_not_hide_what_comes_later():
+    picture = merged(push(at=NOW + 86_400, **FULL), push(at=NOW + 5, pvPowerW=2000.0), now=NOW + 5)
+    assert to_reading(picture).pv_w == 2000.0 and picture.at == NOW + 5
+    unset = merged(push(at=NOW + 1e9, **FULL), synced=False)  # our clock is not set: nobody can say what is the future
+    assert unset.at == NOW + 1e9
+    later = unset.with_push(push(at=NOW, pvPowerW=3.0), NOW, 1000.0 + VALID_REMOTE_S + 1, True)
+    assert to_reading(later).pv_w == 3.0, "it counts again once the first one is no longer valid"
+
+
+def test_a_level_that_cannot_be_is_alone_no_reading():
+    reading = to_reading(merged(push(**{"storageSOC%": 150.0})))
+    assert (reading.soc_pct, reading.valid, reading.reason) == (None, False, "empty")
+
+
 def test_the_age_counts_from_the_measurement_when_the_clock_is_right():
     assert merged(push(at=NOW - 200, **FULL)).mono == 800.0
     assert merged(push(at=NOW - 200, **FULL), synced=False).mono == 1000.0
