@@ -135,6 +135,13 @@ def test_a_mistake_in_the_settings_is_one_line_and_exit_2(bridge, cloud, change,
     assert done.returncode == 2 and words in one_line(done.stderr)
 
 
+def test_the_app_identifier_is_taken_and_said_to_be_of_no_use(bridge, cloud):
+    """Two clients' documents ask for it, and neither sends it."""
+    done = bridge("mqtt", "listen", "--for", "2s", *cloud.argv, "--sigen-mqtt-app-identifier", "my-app-id", env=cloud.env)
+    assert "event=unused-setting name=sigen_mqtt.app_identifier" in done.stderr and "my-app-id" not in done.stderr
+    assert done.returncode == 0
+
+
 def test_run_from_the_push_shows_it_on_the_shelly(bridge, shelly, cloud):
     port = free_port()
     process = bridge.start("run", "--source", "mqtt", "--shelly-host", f"127.0.0.1:{shelly.port}", *cloud.argv,
