@@ -100,6 +100,8 @@ class Coordinator:
         self.cycles += 1
         inputs = self.look()
         outcome = decide(self._config, self._state, inputs, self._now())
+        if self._dry_run:
+            outcome = outcome._replace(state=_untold(self._state, outcome))
         self._state = outcome.state
         if not self._dry_run:
             for decision in outcome.decisions:
@@ -139,7 +141,8 @@ class Coordinator:
         """Write a line for each load that is switched, taken over by hand, or given up; waiting is no news."""
         for decision in outcome.decisions:
             before = self._since.get(decision.load)
-            if before is not None and before[:2] == (decision.want, decision.rule) and not decision.act:
+            said = before is not None and before[:2] == (decision.want, decision.rule)
+            if said and (self._dry_run or not decision.act):
                 continue
             self._since[decision.load] = (decision.want, decision.rule, self._clock.now())
             if decision.act or decision.rule in ("manual", "given_up"):
@@ -163,6 +166,13 @@ class Coordinator:
         return report(self._config, outcome, inputs, self._clock.monotonic(), self._parts.plant.error, self._dry_run)
 
 
+def _untold(before: State, outcome: Outcome) -> State:
+    """Return what to remember of decisions that no device was told: no load was switched, no start counts."""
+    held = {each.load: before.of(each.load) for each in outcome.decisions if each.act}
+    return outcome.state._replace(loads={**outcome.state.loads, **held}, credits=before.credits,
+                                  last_start=before.last_start, last_stop=before.last_stop)
+
+
 def report(
     config: Config, outcome: Optional[Outcome], inputs: Inputs, mono: float, error: str, dry_run: bool = False,
 ) -> Dict[str, Any]:
@@ -173,8 +183,10 @@ def report(
     rows = []
     for load in config.loads:
         held, decision, relay = state.of(load.name), decisions.get(load.name), inputs.relays.get(load.name)
+        moves = decision is not None and decision.act and relay is not None
         rows.append({
-            "load": load.name, "priority": load.priority, "power_w": load.power_w, "on": held.on,
+            "load": load.name, "priority": load.priority, "power_w": load.power_w,
+            "on": relay.on if relay is not None and moves else held.on,  # what it is, not yet what it shall be
             "measured_w": held.power_w, "source": held.source or None, "ours": held.ours,
             "want": decision.want if decision else None, "act": bool(decision and decision.act),
             "rule": decision.rule if decision else None, "reason": decision.reason if decision else None,

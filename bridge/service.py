@@ -167,9 +167,10 @@ class Service:
         """Return how the bridge itself is: ok is True while fresh, valid readings come."""
         shown = self.status.snapshot()
         loop = self.loop
-        standing = getattr(self.source, "health", None)
+        tells = getattr(self.source, "health", None)
+        standing = (tells() if tells is not None else None) or {}
         return {
-            "failover": standing() if standing is not None else None,
+            "failover": standing if "state" in standing else None, "sigen_mqtt": standing.get("mqtt"),
             "ok": bool(shown["valid"]), "version": __version__,
             "source": shown["source"], "age_s": shown["age_s"], "reason": shown["reason"] or loop.last_error or None,
             "last_error": loop.last_error or None,

@@ -206,6 +206,7 @@ SETTINGS = (
     Setting("sigen_mqtt.username",    text,                                     "",                 "user name; default is the AppKey"),
     Setting("sigen_mqtt.password",    text,                                     "",                 "password; default is the current access token", secret=True),
     Setting("sigen_mqtt.client_id",   text,                                     "",                 "client id, when the developer portal assigns one"),
+    Setting("sigen_mqtt.app_identifier", text,                                  "",                 "accepted and not used: the broker knows the AppKey, not this name"),
     Setting("sigen_mqtt.topic_order", one_of("auto", "openapi", "appkey"),      "auto",             "spelling of the topics: openapi/period/KEY/ID, KEY/openapi/period/ID, or both until one answers"),
     Setting("sigen_mqtt.onboard",     yes_no,                                   False,              "onboard the station by itself when it is not; this hands over control"),
     Setting("sigen_mqtt.aliases",     text,                                     "",                 "names changed in the developer portal: THEIRS=VENDORS, ..., such as Solar=pvPowerW"),

@@ -5,6 +5,7 @@ Never connects, and never imports paho: that happens at the first connection.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any, Callable, Mapping, Optional, Sequence
 
@@ -106,6 +107,9 @@ def vendor_session(settings: Settings, clock: Clock, role: str) -> Any:
         raise ConfigError(
             "sigen mqtt: only an application of the developer portal has it; set cloud.app_key and cloud.app_secret"
         )
+    if settings["sigen_mqtt.app_identifier"]:
+        logging.getLogger("sigen-mqtt").warning(
+            "event=unused-setting name=sigen_mqtt.app_identifier hint=\"the broker knows the AppKey (cloud.app_key)\"")
     systems = tuple(filter(None, (one.strip() for one in settings["cloud.system_id"].split(","))))
     topics(settings["cloud.app_key"], systems or ("",), ORDERS)  # says what is missing
     order = settings["sigen_mqtt.topic_order"]

@@ -121,6 +121,31 @@ def test_a_dry_run_tells_and_touches_nothing(made, clock, tmp_path, caplog):
     assert 'do="would switch"' in caplog.text and desk.report()["dry_run"]
 
 
+def test_a_dry_run_does_not_take_its_own_words_for_deeds(made, clock, caplog):
+    caplog.set_level(logging.INFO, "loads")
+    desk = made(dry_run=True)
+    for cycle in range(40):
+        desk.step()
+        boiler = desk.report()["loads"][0]
+        assert (boiler["on"], boiler["ours"], boiler["want"], boiler["act"]) == (False, False, "on", True), cycle
+        assert boiler["starts_last_hour"] == 0 and "not yet" not in boiler["reason"]
+        clock.advance(1.0)
+    assert caplog.text.count("would switch") == 1
+    made.devices.shown["boiler"] = Relay(True, clock.monotonic(), "init")
+    steps(desk, clock, 1)
+    boiler, heater = desk.report()["loads"]
+    assert boiler["on"] and not boiler["act"] and heater["act"], "somebody else switched it: then the next is due"
+
+
+def test_what_is_about_to_be_switched_is_reported_as_it_is(made, clock):
+    desk = made()
+    desk.step()
+    assert [row["on"] for row in desk.report()["loads"]] == [False, False]
+    clock.advance(1.0)
+    desk.step()
+    assert [row["on"] for row in desk.report()["loads"]] == [True, False]
+
+
 def test_flash_is_written_for_switchings_only(made, clock, tmp_path, monkeypatch):
     desk = made()
     writes = []

@@ -313,6 +313,10 @@ def test_health_tells_of_the_server_only_where_there_is_one(running, plant):
     status, health = running.get("/healthz")
     assert status == 200 and health["reserver"]["listen"] == f"127.0.0.1:{running.port}"
     assert health["reserver"]["clients"] == 1 and health["reserver"]["requests"] == 1
+    told = subprocess.run([sys.executable, "-m", "bridge", "status", "--status-listen", running.service.address],
+                          capture_output=True, text=True, timeout=30, check=False)
+    assert told.returncode == 0
+    assert f"reserver 127.0.0.1:{running.port}: 1 connected, 1 requests, 0 writes refused, 0 had" in told.stdout
     client.close()
     with Running(*at(plant), reserver=False) as other:
         assert "reserver" not in other.get("/healthz")[1]

@@ -76,8 +76,10 @@ def _listen(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
 
 
 def _record(push: Any) -> Dict[str, Any]:
+    from bridge.peers.sigen_mqtt import vpp_view
+
     return {"kind": push.kind, "order": push.order, "system_id": push.system_id, "device": push.device, "at": push.at,
-            "values": dict(push.values), "unknown": list(push.odd)}
+            "values": dict(push.values), "unknown": list(push.odd), "vpp": vpp_view(push) or None}
 
 
 def push_line(push: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, EXIT_PLANT, ConfigError, LinkError
@@ -72,3 +72,26 @@ def _show(snapshot: Dict[str, Any], health: Dict[str, Any]) -> None:
     for sink in health["sinks"]:
         print(f"sink     {sink['name']}: {'ok' if sink['ok'] else 'not ok'}, {sink['written']} written"
               f"{', ' + sink['error'] if sink['error'] else ''}")
+    for text in beside(health):
+        print(text)
+
+
+def beside(health: Dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each part that runs beside the poll: fallback, pushes, battery command, register server."""
+    failover, pushes = health.get("failover"), health.get("sigen_mqtt")
+    command, server = health.get("control"), health.get("reserver")
+    if failover:
+        yield f"failover {failover['state']} for {failover['for_s']} s" + "".join(
+            f"; {name}: {failover[key]}" for name, key in (("plant", "local_error"), ("cloud", "cloud_error"))
+            if failover[key])
+    if pushes:
+        told = "".join(f", {name} {value}" for name, value in pushes.get("system", {}).items())
+        yield f"pushes   {pushes['state']}, {pushes['messages']} messages{told}" + (
+            f"; {pushes['error']}" if pushes["error"] else "")
+    if command:
+        ends = "" if command["ends_in_s"] is None else f", ends in {command['ends_in_s']} s"
+        yield f"command  {command['text']} ({command['state']}){ends}" + (
+            f"; {command['error']}" if command["error"] else "")
+    if server:
+        yield (f"reserver {server['listen']}: {server['clients']} connected, {server['requests']} requests,"
+               f" {server['refused']} writes refused, {server['no_turn']} had to ask again")

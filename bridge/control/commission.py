@@ -16,6 +16,7 @@ from bridge.peers.shelly import plain_mac
 
 ROLES = ("display", "load", "none")
 KINDS = ("oven", "heater", "ev", "other")
+LIKENESS = 0.65  # of a key to what was meant: below that a guess misleads
 NAME_MAX = 64  # characters of a device name that the firmware takes
 
 TEMPLATE = """\
@@ -113,7 +114,7 @@ def _word(*choices: str) -> Callable[[str], str]:
 
 def _whole(lo: int, hi: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isdigit() or not lo <= int(text) <= hi:
+        if not text.isdecimal() or not lo <= int(text) <= hi:
             raise ValueError(f"{text!r} is not a whole number within {lo}..{hi}")
         return int(text)
 
@@ -178,9 +179,7 @@ def read(options: Iterable[Any], where: str) -> Answers:
             sections = ", ".join(f"[{section}]" for section in KEYS)
             raise ConfigError(f"{place}: [{option.section}] is not a section; there are {sections} and [shelly NAME]")
         if option.name not in rows:
-            near = difflib.get_close_matches(option.name, list(rows), 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(rows)}"
-            raise ConfigError(f"{place}: [{option.section}] has no {option.name}{hint}")
+            raise ConfigError(f"{place}: [{option.section}] has no {option.name}{_hint(option.name, rows)}")
         target = devices.setdefault(name.strip(), {}) if kind == "shelly" else (
             site if kind == "site" else fields)
         if not option.value:
@@ -195,6 +194,16 @@ def read(options: Iterable[Any], where: str) -> Answers:
     answers = Answers(site, devices=tuple(Device(name, **each) for name, each in devices.items()), **fields)
     _check(answers, where)
     return answers
+
+
+def _hint(name: str, rows: Mapping[str, Row]) -> str:
+    """Say where a key belongs, else which one was meant, else which there are."""
+    homes = [f"[{section}]" for section, keys in KEYS.items() if name in keys and section != "site"]
+    homes += ["[shelly NAME]"] if name in DEVICE_KEYS else []
+    if homes:
+        return f"; it belongs to {' or '.join(homes)}"
+    near = difflib.get_close_matches(name, list(rows), 1, LIKENESS)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(rows)}"
 
 
 def _check(answers: Answers, where: str) -> None:

@@ -43,7 +43,7 @@ def mqtt_findings(seen: BrokerSeen) -> List[Finding]:
 
 def from_health(health: Mapping[str, Any]) -> List[BrokerSeen]:
     """Return what the running bridge says of its session at the vendor's broker, where it has one that tells."""
-    session = (health.get("failover") or {}).get("mqtt") or {}
+    session = health.get("sigen_mqtt") or {}
     state = session.get("state")
     if state == "silent":
         minutes = (session.get("quiet_s") or 0) / 60

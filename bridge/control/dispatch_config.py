@@ -12,6 +12,7 @@ from bridge.control.dispatch_keys import LOAD_KEYS, RULE_KEYS
 from bridge.control.dispatch_time import Deadline, Window, zone
 from bridge.errors import ConfigError
 
+LIKENESS = 0.65  # of a key to what was meant: below that a guess misleads
 DEFAULT_PAUSES = {"heater": ("oven",), "ev": ("oven",)}  # while such a load runs, these do not
 
 
@@ -94,8 +95,7 @@ def read(options: Any, where: str, timezone: str = "") -> Config:
     for option in options:
         keys = RULE_KEYS if option.section == "rules" else LOAD_KEYS
         if option.name not in keys:
-            near = difflib.get_close_matches(option.name, list(keys), 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(keys)}"
+            hint = _hint(option.name, option.section == "rules")
             raise ConfigError(f"{where} line {option.line}: [{option.section}] has no {option.name}{hint}")
         field, parse = keys[option.name]
         section = given.setdefault(option.section, {})
@@ -111,6 +111,15 @@ def read(options: Any, where: str, timezone: str = "") -> Config:
     loads = tuple(_load(name, fields, rules, where) for name, fields in given.items())
     _check(loads, rules, where)
     return Config(rules, tuple(sorted(loads, key=lambda each: each.priority)), zone(rules.timezone))
+
+
+def _hint(name: str, in_rules: bool) -> str:
+    """Say where a key belongs, else which one was meant, else which there are."""
+    keys, others = (RULE_KEYS, LOAD_KEYS) if in_rules else (LOAD_KEYS, RULE_KEYS)
+    if name in others:
+        return f"; it belongs to {'a load' if in_rules else '[rules]'}"
+    near = difflib.get_close_matches(name, list(keys), 1, LIKENESS)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(keys)}"
 
 
 def _load(name: str, fields: Dict[str, Any], rules: Rules, where: str) -> Load:

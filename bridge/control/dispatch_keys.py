@@ -5,9 +5,11 @@ Pure. Every parser raises ValueError with the reason, which never repeats a pass
 
 from __future__ import annotations
 
+import re
 from typing import Any, Callable, Mapping, Tuple
 
 from bridge.control.dispatch_time import parse_deadline, parse_windows
+from bridge.peers.shelly import plain_mac
 
 KINDS = ("oven", "heater", "ev", "other")
 PHASES = {"1": (0,), "2": (1,), "3": (2,), "123": (0, 1, 2)}
@@ -49,7 +51,7 @@ def seconds(text: str) -> float:
 
 def _whole(lo: int, hi: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isdigit() or not lo <= int(text) <= hi:
+        if not text.isdecimal() or not lo <= int(text) <= hi:
             raise ValueError(f"{text!r} is not a whole number within {lo}..{hi}")
         return int(text)
 
@@ -75,6 +77,13 @@ def _phase(text: str) -> Tuple[int, ...]:
     return PHASES[text]
 
 
+def _mac(text: str) -> str:
+    mac = plain_mac(text)
+    if not re.fullmatch(r"([0-9A-F]{12})?", mac):
+        raise ValueError(f"{text!r} is not a MAC address of twelve digits")
+    return mac
+
+
 def _kinds(text: str) -> Tuple[str, ...]:
     return () if text == "none" else tuple(_word(*KINDS)(word) for word in text.split())
 
@@ -84,7 +93,7 @@ Row = Tuple[str, Callable[[str], Any]]  # field, how its text is read
 LOAD_KEYS: Mapping[str, Row] = {
     "device":          ("device",          str),
     "channel":         ("channel",         _whole(0, MOST_CHANNELS - 1)),
-    "mac":             ("mac",             str),
+    "mac":             ("mac",             _mac),
     "password":        ("password",        str),
     "power_w":         ("power_w",         watts),
     "phase":           ("phases",          _phase),

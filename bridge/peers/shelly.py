@@ -227,7 +227,7 @@ class ShellyClient:
         if self._bound_mac and device.mac != self._bound_mac:
             raise ShellyError(
                 f"{self.peer}: is {device.mac}, not {self._bound_mac}; nothing is written to it;"
-                " correct shelly.host or shelly.mac"
+                " correct the address or the MAC that is set for it"
             )
         self._bound_mac = device.mac
         return device

@@ -115,6 +115,36 @@ def _push(kind: str, order: str, own: str, row: Mapping[str, Any], aliases: Mapp
     return Push(kind, order, text_of(row.get("systemId")) or own, at, values, odd, device)
 
 
+def to_vpp(battery: float) -> float:
+    """Return a battery power in the other convention: ours and the record's + is charging, a VPP's + is discharging.
+
+    The only place where it is turned round; twice is once too often, and gives back what it was.
+    """
+    return 0.0 - battery
+
+
+def vpp_view(push: Push) -> Dict[str, Any]:
+    """Return a telemetry record as VPP programs know it: kW and %, battery + is discharging, grid + is import.
+
+    What the record does not hold is None; {} for what is no telemetry of the plant.
+    """
+    if push.kind != PERIOD or push.device != "system":
+        return {}
+    pv_kw, battery_kw, grid_kw, load_kw = (_kw(push.values.get(name)) for name in (PV, BATTERY, GRID, LOAD))
+    soc = push.values.get(SOC)
+    return {
+        "system_id": push.system_id, "timestamp": push.at,
+        "pv_power_kw": None if pv_kw is None else max(0.0, pv_kw),
+        "battery_power_kw": None if battery_kw is None else to_vpp(battery_kw),
+        "grid_power_kw": grid_kw, "load_power_kw": None if load_kw is None else max(0.0, load_kw),
+        "soc_percent": soc if soc is not None and 0 <= soc <= 100 else None,
+    }
+
+
+def _kw(power_w: Optional[float]) -> Optional[float]:
+    return None if power_w is None else power_w / 1000
+
+
 def named(given: Mapping[str, Any], aliases: Mapping[str, str]) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
     """Return values by the vendor's names and types, and the names that are not known."""
     values: Dict[str, Any] = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import queue
 import threading
 from typing import Any, Callable, Dict, NamedTuple, Optional, Protocol
@@ -16,6 +15,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Protocol
 from bridge.errors import BridgeError, ConfigError
 from bridge.sinks.mqtt_discovery import ACTIONS
 
+MOST = 1e9  # of watts or minutes: beyond that no command is meant
 WAITING_MOST = 8  # more commands than that at once are no user's wish
 log = logging.getLogger("mqtt")
 
@@ -56,7 +56,7 @@ def wish(action: str, payload: bytes) -> Wish:
 def _number(action: str, name: str, given: Any) -> Optional[float]:
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given) or given < 0:
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given < MOST:
         raise ConfigError(f"mqtt command {action}: {name} must be a number, 0 or more")
     return float(given)
 
@@ -74,7 +74,7 @@ class Commands:
         if retained:
             log.warning("event=command-ignored action=%s reason=retained", action)
             return
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():  # a defect in one must not take away the next
             self._thread = threading.Thread(target=self._run, name="mqtt-commands", daemon=True)
             self._thread.start()
         try:

@@ -16,9 +16,9 @@ View = Dict[str, Union[str, Rows]]
 RING = 351.9  # length of the circle around the battery, radius 56
 UNKNOWN = "\u2013"
 SOURCES = {
-    "modbus-tcp": "Modbus TCP", "modbus-rtu": "RS485", "cloud-openapi": "Sigenergy cloud", "mqtt": "Sigenergy MQTT",
-    "mqtt-sigen": "Sigenergy MQTT",
+    "modbus-tcp": "Modbus TCP", "modbus-rtu": "RS485", "cloud": "Sigenergy cloud", "mqtt": "Sigenergy MQTT",
 }
+REMOTE = ("cloud", "mqtt")  # how the names of sources begin that are no local plant
 NAMES = {"mqtt": "MQTT", "jsonfile": "File"}
 WIDTHS = tuple(f"{2.5 + step / 2:g}" for step in range(12))  # of a flow, one more for each 750 W
 QUIET_W = 20.0  # a flow this small is not drawn as one: meters see that much in an idle house
@@ -138,7 +138,7 @@ def _state(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> View:
     """Whether the numbers are live, where they come from and how old they are."""
     source, age_s = snapshot["source"], snapshot["age_s"]
     if snapshot["valid"]:
-        from_cloud = str(source).partition("-")[0] in ("cloud", "mqtt")
+        from_cloud = str(source).partition("-")[0] in REMOTE
         state = ("warn", "From the cloud") if from_cloud else ("ok", "Live")
     else:
         state = ("wait", "Waiting") if source is None else ("bad", "Not live")
@@ -163,11 +163,15 @@ def _links(snapshot: Mapping[str, Any], health: Mapping[str, Any]) -> Rows:
     local = snapshot["valid"] and str(snapshot["source"]).startswith("modbus")
     away = failover["local_error"] if failover else None
     rows = [("ok", "Plant", "answers") if local else ("bad", "Plant", str(away or _trouble(health)))]
-    if str(health["plant"]).startswith("cloud"):
+    if _cloud_alone(health):
         rows = []  # nobody asks the plant itself
     rows.append(_cloud(snapshot, health, failover))
     rows += [_sink(sink) for sink in health["sinks"]]
     return rows
+
+
+def _cloud_alone(health: Mapping[str, Any]) -> bool:
+    return str(health["plant"]).partition("-")[0] in REMOTE
 
 
 def _trouble(health: Mapping[str, Any]) -> str:
@@ -182,7 +186,7 @@ def _cloud(
     snapshot: Mapping[str, Any], health: Mapping[str, Any], failover: Optional[Mapping[str, Any]]
 ) -> Tuple[str, str, str]:
     if failover is None:
-        if str(health["plant"]).startswith("cloud"):
+        if _cloud_alone(health):
             return ("ok", "Cloud", "answers") if snapshot["valid"] else ("bad", "Cloud", _trouble(health))
         return "off", "Cloud", "no fallback set up"
     if failover["cloud_error"]:

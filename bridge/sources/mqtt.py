@@ -31,6 +31,7 @@ NEXT_S = 1.0  # a push may come at any time
 WATCHED = ("systemStatus", "onOffGridStatus", "operationalMode", "chargeCutOffSOC%", "dischargeCutOffSOC%",
            "backupCutOffSOC%", "peakShavingStatus", "stormWatchStatus")
 ALARMS_KEPT = 20
+AHEAD_S = 120.0  # the cloud's clock may be ahead of ours by this much
 
 
 class Picture(NamedTuple):
@@ -43,20 +44,25 @@ class Picture(NamedTuple):
     alarms: Tuple[Mapping[str, Any], ...] = ()
 
     def with_push(self, push: Push, now: float, mono: float, synced: bool) -> Picture:
-        """Return the picture with one record merged in; an older record than the newest changes nothing."""
+        """Return the picture with one record merged in; an older record than the newest changes nothing.
+
+        A time in the future is no time: else one wrong stamp would make all later records older ones.
+        """
         if push.kind == ALARM:
             return self._replace(alarms=(*self.alarms, {"at": push.at or now, **push.values})[-ALARMS_KEPT:])
         if push.device != "system":
             return self
         if push.kind != PERIOD:
             return self._replace(values={**self.values, **push.values})
-        if push.at is not None and push.at < self.told_at:
+        at = push.at if push.at is not None and not (synced and push.at > now + AHEAD_S) else None
+        stands = mono - self.mono <= VALID_REMOTE_S
+        if stands and at is not None and at < self.told_at:
             return self
-        age_s = max(0.0, now - push.at) if push.at is not None and synced else 0.0
-        kept = self.values if mono - self.mono <= VALID_REMOTE_S else _unmeasured(self.values)
+        age_s = max(0.0, now - at) if at is not None and synced else 0.0
+        kept = self.values if stands else _unmeasured(self.values)
         return self._replace(
-            values={**kept, **push.values}, at=push.at if push.at is not None else now,
-            mono=max(self.mono, mono - age_s), told_at=push.at or self.told_at,
+            values={**kept, **push.values}, at=at if at is not None else now,
+            mono=max(self.mono, mono - age_s), told_at=at or self.told_at,
         )
 
 
@@ -81,7 +87,7 @@ def to_reading(picture: Picture) -> Reading:
         soc_pct=soc_pct if soc_pct is not None and 0 <= soc_pct <= 100 else None, battery_w=battery_w, grid_w=grid_w,
         load_w=_float(values.get(LOAD)), extras=extras,
     )
-    if all(one is None for one in (pv_w, soc_pct, battery_w, grid_w)):
+    if all(one is None for one in (pv_w, reading.soc_pct, battery_w, grid_w)):
         return invalid(reading, "empty")
     if reading.load_w is not None:
         return judged(reading, ev_w, heat_pump_w)
@@ -144,8 +150,9 @@ class SigenMqttSource:
         return NEXT_S
 
     def health(self) -> Dict[str, Any]:
-        """Return how the session is."""
-        return {"mqtt": {**self._feed.health(), "alarms": list(self.picture.alarms)}}
+        """Return how the session is, and what the station last said of itself."""
+        picture = self.picture
+        return {"mqtt": {**self._feed.health(), "system": _unmeasured(picture.values), "alarms": list(picture.alarms)}}
 
     def line(self) -> None:
         """There is no Modbus line behind this source."""

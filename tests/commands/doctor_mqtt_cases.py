@@ -128,7 +128,7 @@ def connected_subscribed_and_silent(world):
     world.healthy()
     session = {"state": "silent", "login": "token", "order": None, "messages": 0, "quiet_s": 1500}
     answers = {
-        b"GET /healthz": {"ok": True, "version": "1", "cycles": 1, "failover": {"state": "local", "mqtt": session}},
+        b"GET /healthz": {"ok": True, "version": "1", "cycles": 1, "failover": None, "sigen_mqtt": session},
         b"GET /v1/snap": {"schema": 1, "source": "modbus-tcp", "valid": True},
     }
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import urllib.request
 
 import pytest
 
@@ -121,12 +122,25 @@ def test_listen_says_when_nothing_came_and_when_nobody_answers(bridge, cloud):
     assert done.returncode == 6 and "connection refused" in done.stderr and "Traceback" not in done.stderr
 
 
+def web(port, path):
+    """Return what a page of the bridge says; raises HTTPError for anything but 200."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        return answer.read().decode()
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (("--sigen-mqtt-ca", "/nowhere.pem"), "CA file /nowhere.pem"), (("--cloud-app-key", ""), "cloud.app_key"),
     (("--cloud-system-id", "a/b"), "cloud.system_id"), (("--sigen-mqtt-aliases", "x"), "sigen_mqtt.aliases")])
 def test_a_mistake_in_the_settings_is_one_line_and_exit_2(bridge, cloud, change, words):
     done = bridge("mqtt", "listen", "--for", "5s", "--run-log-level", "error", *cloud.argv, *change, env=cloud.env)
     assert done.returncode == 2 and words in one_line(done.stderr)
+
+
+def test_the_app_identifier_is_taken_and_said_to_be_of_no_use(bridge, cloud):
+    """Two clients' documents ask for it, and neither sends it."""
+    done = bridge("mqtt", "listen", "--for", "2s", *cloud.argv, "--sigen-mqtt-app-identifier", "my-app-id", env=cloud.env)
+    assert "event=unused-setting name=sigen_mqtt.app_identifier" in done.stderr and "my-app-id" not in done.stderr
+    assert done.returncode == 0
 
 
 def test_run_from_the_push_shows_it_on_the_shelly(bridge, shelly, cloud):
@@ -136,6 +150,12 @@ def test_run_from_the_push_shows_it_on_the_shelly(bridge, shelly, cloud):
     assert until(lambda: shown(shelly) == PUSHED_SHOWN, 10)
     snapshot = json.loads(bridge("status", "--json", "--status-listen", f"127.0.0.1:{port}").stdout)
     assert snapshot["source"] == "mqtt" and snapshot["valid"] and snapshot["load_derived"]
+    health = json.loads(web(port, "/healthz"))
+    assert health["failover"] is None and health["sigen_mqtt"]["system"]["systemStatus"] == "running"
+    assert "sigen_bridge_reading_valid 1" in web(port, "/metrics") and "failover" not in web(port, "/metrics")
+    assert "Sigenergy MQTT" in web(port, "/")
+    told = bridge("status", "--status-listen", f"127.0.0.1:{port}").stdout
+    assert "\npushes   live, " in told and "onOffGridStatus on" in told
     assert cloud.cloud.count("energyFlow") == 0
     code, _, err = bridge.stop(process)
     assert code == 0 and len(err.splitlines()) <= 8 and not any(secret in err for secret in NEVER_SHOWN)

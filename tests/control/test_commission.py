@@ -55,6 +55,8 @@ def test_a_load_has_all_its_answers():
 
 @pytest.mark.parametrize("text, why", [
     ("[shely A]\nmac = 1\n", "is not a section"), ("[shelly]\nmac = 1\n", "is not a section"),
+    ("[shelly A]\nserials = 1\n", "belongs to [gateway]"), ("[gateway]\npower_w = 1\n", "belongs to [shelly NAME]"),
+    ("[shelly A]\nmax_power = 1\n", "there are host, mac"), ("[loads]\nphase_limit_a = 1\n", "there are file, limit_w"),
     ("[shelly A]\nmack = 1\n", "did you mean mac"), ("[shelly A]\nmac = 12\n", "twelve digits"),
     ("[shelly A]\nrole = display\n", "say which device"), ("[shelly A]\nhost = a\nrole = load\n", "needs power_w"),
     ("[shelly A]\nhost = a:b\n", "not host or host:port"), ("[gateway]\nhost = a:0x\n", "not host or host:port"),

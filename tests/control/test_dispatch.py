@@ -284,6 +284,10 @@ def test_prices_are_read_as_numbers_or_iso_times_with_an_offset():
     ("[rules]\ndead_man = 1s\n[a]\ndevice = x\npower_w = 5\n", "dead_man"),
     ("[rules]\ntimezone = Mars/Base\n[a]\ndevice = x\npower_w = 5\n", "Mars"),
     ("[a]\ndevice = x\npower_w = 5\npower_w = 6\n", "twice"),
+    ("[a]\ndevice = x\npower_w = 5\nlimit_w = 9\n", "line 4: .*belongs to .rules."),
+    ("[rules]\npower_w = 9\n[a]\ndevice = x\npower_w = 5\n", "belongs to a load"),
+    ("[a]\ndevice = x\npower_w = 5\nmac = kitchen\n", "line 4: .*twelve digits"),
+    ("[a]\ndevice = x\npower_w = 5\nchannel = \u00b2\n", "not a whole number within 0..7"),
 ])
 def test_mistakes_in_a_loads_file_name_their_place(text, word):
     with pytest.raises(ConfigError, match=word):

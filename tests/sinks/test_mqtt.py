@@ -17,7 +17,7 @@ from bridge.model import Reading, invalid
 from bridge.sinks import mqtt as module
 from bridge.sinks.energy import Energy
 from bridge.sinks.mqtt import MqttSink, Rules
-from bridge.sinks.mqtt_commands import wish
+from bridge.sinks.mqtt_commands import Commands, wish
 from bridge.sinks.mqtt_discovery import ACTIONS, discovery, discovery_topic, place
 from bridge.sinks.mqtt_pace import HEARTBEAT_S, Sent, due
 from bridge.sinks.outbox import Outbox
@@ -227,10 +227,29 @@ def test_what_a_command_message_means():
 
 @pytest.mark.parametrize(("action", "payload"), [
     ("charge", b""), ("charge", b"-5"), ("charge", b"NaN"), ("charge", b"full speed"), ("charge", b'{"kw": 3}'),
-    ("charge", b"true"), ("charge", b'{"power_w": "3"}'), ("explode", b"1"), ("charge", b"[" * 3000)])
+    ("charge", b"true"), ("charge", b'{"power_w": "3"}'), ("explode", b"1"), ("charge", b"[" * 3000),
+    ("charge", b"1" + b"0" * 400), ("hold", b'{"minutes": 1e400}')])
 def test_what_is_no_command_is_refused(action, payload):
     with pytest.raises(ConfigError):
         wish(action, payload)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_a_command_that_breaks_something_inside_the_next_is_carried_out():
+    class Broken:
+        def on_command(self, action, value):
+            if action == "charge":
+                raise OverflowError("boo")
+            return "released"
+
+    outcomes = []
+    commands = Commands(Broken(), outcomes.append)
+    commands.offer("charge", b"3000", False)
+    assert until(lambda: "mqtt-commands" not in [thread.name for thread in threading.enumerate()])
+    commands.offer("release", b"", False)
+    assert until(lambda: outcomes)
+    commands.close()
+    assert outcomes == [{"action": "release", "ok": True, "text": "released"}]
 
 
 # with a real broker

@@ -62,7 +62,7 @@ def test_the_state_tells_live_from_old_and_from_the_cloud():
     assert (seen()["state"], seen()["state:class"], seen()["reason:class"]) == ("Live", "pill ok", "none")
     stale = seen({**NOTHING, "source": "modbus-tcp", "age_s": 130, "reason": "stale: no reading for 130 s"})
     assert (stale["state"], stale["reason"], stale["age"]) == ("Not live", "Stale: no reading for 130 s", "2 min ago")
-    cloud = seen({**SNAPSHOT, "source": "cloud-openapi", "age_s": 200.0})
+    cloud = seen({**SNAPSHOT, "source": "cloud", "age_s": 200.0})
     assert (cloud["state"], cloud["source"], cloud["age"]) == ("From the cloud", "Sigenergy cloud", "3 min ago")
 
 
@@ -79,8 +79,8 @@ def test_the_plant_the_cloud_and_each_sink_have_a_row():
 @pytest.mark.parametrize("standing, source, expected", [
     ({"state": "local", "cloud_error": None}, "modbus-tcp", ("ok", "ready")),
     ({"state": "suspect", "cloud_error": None}, "modbus-tcp", ("ok", "is being asked: the plant does not answer")),
-    ({"state": "cloud", "cloud_error": None}, "cloud-openapi", ("warn", "stands in for the plant, for 5 min")),
-    ({"state": "cloud", "cloud_error": "login refused"}, "cloud-openapi", ("bad", "login refused")),
+    ({"state": "cloud", "cloud_error": None}, "cloud", ("warn", "stands in for the plant, for 5 min")),
+    ({"state": "cloud", "cloud_error": "login refused"}, "cloud", ("bad", "login refused")),
     ({"state": "local", "cloud_error": "login refused"}, "modbus-tcp", ("warn", "login refused")),
 ])
 def test_the_cloud_behind_the_plant(standing, source, expected):
@@ -89,8 +89,9 @@ def test_the_cloud_behind_the_plant(standing, source, expected):
     assert found["Plant"] == (("ok", "answers") if source == "modbus-tcp" else ("bad", "refused"))
 
 
-def test_a_bridge_on_the_cloud_alone_has_no_row_for_the_plant():
-    found = rows(seen({**SNAPSHOT, "source": "cloud-openapi"}, plant="cloud-openapi"))
+@pytest.mark.parametrize("source", ["cloud", "mqtt"])
+def test_a_bridge_on_the_cloud_alone_has_no_row_for_the_plant(source):
+    found = rows(seen({**SNAPSHOT, "source": source}, plant=source))
     assert "Plant" not in found and found["Cloud"] == ("ok", "answers")
 
 

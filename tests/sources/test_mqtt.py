@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.errors import ConfigError, LinkError, RateLimited
 from bridge.model import VALID_REMOTE_S, Reading
-from bridge.peers.sigen_mqtt import Push, decode
+from bridge.peers.sigen_mqtt import Push, decode, to_vpp, vpp_view
 from bridge.sources.mqtt import NAME, Picture, PushThenPoll, SigenMqttSource, to_reading
 from tests.conftest import FIXTURES
 
@@ -54,6 +55,20 @@ def test_a_value_that_becomes_unknown_is_unknown():
 def test_an_older_message_changes_nothing():
     picture = merged(push(**FULL), push(at=NOW - 60, pvPowerW=9.0))
     assert to_reading(picture).pv_w == 1740.0
+
+
+def test_a_time_in_the_future_does_not_hide_what_comes_later():
+    picture = merged(push(at=NOW + 86_400, **FULL), push(at=NOW + 5, pvPowerW=2000.0), now=NOW + 5)
+    assert to_reading(picture).pv_w == 2000.0 and picture.at == NOW + 5
+    unset = merged(push(at=NOW + 1e9, **FULL), synced=False)  # our clock is not set: nobody can say what is the future
+    assert unset.at == NOW + 1e9
+    later = unset.with_push(push(at=NOW, pvPowerW=3.0), NOW, 1000.0 + VALID_REMOTE_S + 1, True)
+    assert to_reading(later).pv_w == 3.0, "it counts again once the first one is no longer valid"
+
+
+def test_a_level_that_cannot_be_is_alone_no_reading():
+    reading = to_reading(merged(push(**{"storageSOC%": 150.0})))
+    assert (reading.soc_pct, reading.valid, reading.reason) == (None, False, "empty")
 
 
 def test_the_age_counts_from_the_measurement_when_the_clock_is_right():
@@ -118,9 +133,19 @@ def test_nothing_at_all_is_not_a_reading():
 
 def test_the_view_of_the_vpp_turns_the_battery_round_and_back():
     """S1.20: +3000 W of charging is -3.0 kW there; the record keeps +3000."""
-    reading = to_reading(merged(push(**{**FULL, "storageChargeDischargePowerW": 3000.0, "inverterActivePowerW": -1260.0,
-                                        "gridActivePowerW": 2000.0})))
+    told = push(**{**FULL, "storageChargeDischargePowerW": 3000.0, "inverterActivePowerW": -1260.0,
+                   "gridActivePowerW": 2000.0})
+    reading, view = to_reading(merged(told)), vpp_view(told)
     assert reading.battery_w == 3000.0 and reading.valid
+    assert (view["battery_power_kw"], view["grid_power_kw"], view["pv_power_kw"]) == (-3.0, 2.0, 1.74)
+    assert view["load_power_kw"] is None and view["soc_percent"] == 24.4, "what is not pushed is unknown, never 0"
+    assert vpp_view(push(kind="change", systemStatus="running")) == vpp_view(push(device="inverter", pvPowerW=1.0)) == {}
+
+
+@given(st.floats(allow_nan=False))
+def test_the_view_of_the_vpp_twice_is_what_it_was(battery):
+    assert to_vpp(to_vpp(battery)) == battery
+    assert math.copysign(1.0, to_vpp(0.0)) == 1.0, "no minus before a zero"
 
 
 @given(st.lists(st.dictionaries(st.sampled_from([*FULL, "loadActivePowerW", "x"]),
