@@ -262,6 +262,29 @@ def test_sim_enphase_tells_how_to_be_reached(bridge, tmp_path):
     assert wrong.returncode == 2 and "nonsense" in one_line(wrong.stderr)
 
 
+def test_a_taken_port_of_a_simulator_is_named_with_the_option_that_moves_it(bridge):
+    """Two ports, two options: the one that is taken is told, or its reader changes the wrong one."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for argv, option in ((("--port", port, "--cloud-port", port), "--cloud-port"),
+                             (("--port", port, "--cloud-port", "0"), "--port")):
+            done = bridge("sim", "enphase", *argv)
+            line = one_line(done.stderr)
+            assert done.returncode == 2 and f"127.0.0.1:{port}" in line and line.endswith(f"choose another {option}"), line
+    wrong = bridge("sim", "enphase", "--cloud-port", "99999")
+    assert wrong.returncode == 2 and "99999" in one_line(wrong.stderr)
+
+
+def test_all_simulators_can_run_at_once_on_the_ports_that_their_help_tells(bridge):
+    from bridge.wiring_sim import ENLIGHTEN_PORT, PORTS
+
+    assert len({*PORTS.values(), ENLIGHTEN_PORT}) == len(PORTS) + 1
+    for kind, port in PORTS.items():
+        assert f"--port N serves on another port than {port}." in bridge("sim", kind, "--help").stdout
+
+
 PAGE = (ROOT / "docs" / "enphase.md").read_text("utf-8")
 
 
