@@ -93,7 +93,7 @@ def test_serve_comes_up_while_enlighten_and_the_envoy_are_away(bridge, home, tmp
 
 
 @pytest.mark.parametrize(("change", "code", "text"), [
-    ({"ENPHASE_LOCAL_API_URL": ""}, 2, "enphase.local_url"),
+    ({"ENPHASE_LOCAL_API_URL": ""}, 2, "no Envoy is configured: set enphase.local_url"),
     ({"ENPHASE_LOCAL_API_URL": "ftp://x"}, 2, "enphase.local_url"),
     ({"ENPHASE_REMOTE_API_PASSWORD": ""}, 2, "enphase.password"),
     ({"ENPHASE_LOCAL_API_JWT": "abc.def"}, 2, "enphase.jwt"),
@@ -105,6 +105,11 @@ def test_wrong_settings_are_one_line_and_exit_2(bridge, home, tmp_path, change, 
     done = bridge("enphase", "serve", env=variables(home, tmp_path, **change))
     assert done.returncode == code and text in one_line(done.stderr)
     assert "s3cret" not in done.stderr and "abc.def" not in done.stderr
+
+
+def test_setup_without_an_address_says_that_no_envoy_is_configured(bridge, home, tmp_path):
+    done = bridge("enphase", "setup", env=variables(home, tmp_path, ENPHASE_LOCAL_API_URL=""))
+    assert done.returncode == 2 and "no Envoy is configured" in one_line(done.stderr)
 
 
 def test_a_port_that_is_taken_is_one_line(bridge, home, tmp_path):
