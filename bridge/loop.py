@@ -175,8 +175,9 @@ class Loop:
             reading = None
         self.progress = self._clock.monotonic()
         self.last_reading = reading
+        step = self._pace.step
         if self._pace.note(timed_out):
-            log.warning("state=%s period_s=%g", "slower" if timed_out else "faster",
+            log.warning("state=%s period_s=%g", "slower" if self._pace.step > step else "faster",
                         self._pace.period(self._interval_s))
         if reading is not None:
             self._take(reading)

@@ -79,8 +79,6 @@ def envoy(
 
     ``judge`` is what decides about its certificate, by default ``pin``.
     """
-    if not settings["enphase.local_url"]:
-        raise ConfigError("no Envoy is configured: set enphase.local_url = https://ADDRESS of the Envoy")
     store: Any = Unkept(durable_dir(settings)) if dry_run else durable_dir(settings)
     address = address_of(settings["enphase.local_url"])
     door = EnvoyDoor(address, judge or pin(settings, store, keep=not dry_run))

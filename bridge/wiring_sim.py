@@ -13,7 +13,14 @@ from bridge.config import Settings
 from bridge.errors import ConfigError
 from bridge.sinks.display import DISPLAY
 
-PLANT_PORT, SHELLY_PORT, CLOUD_PORT, AMBER_PORT, ENVOY_PORT = 1502, 8180, 8190, 8191, 8443  # unless --port says
+# No two are the same, so that all simulators can run at once.
+PORTS = {"plant": 1502, "shelly": 8180, "cloud": 8190, "amber": 8191, "enphase": 8443}  # unless --port says
+ENLIGHTEN_PORT = 8192  # unless --cloud-port says
+
+
+def port_of(kind: str, settings: Settings) -> int:
+    """Return the port that a simulator serves on: ``--port``, else its own."""
+    return int(settings["modbus.port"]) if settings.is_set("modbus.port") else PORTS[kind]
 
 
 def plant_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any:
@@ -22,7 +29,7 @@ def plant_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any
 
     serial = args.rtu is not None
     unit = settings["modbus.unit"] if settings.is_set("modbus.unit") else 1 if serial else 247
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else PLANT_PORT
+    port = port_of("plant", settings)
     try:
         return PlantSim(
             clock, host=args.listen, port=port, serial=(args.rtu or True) if serial else False,
@@ -45,7 +52,7 @@ def shelly_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> An
                 password = handle.readline().strip()
         except OSError as error:
             raise ConfigError(f"sim shelly --with-password {args.with_password}: {error.strerror}") from error
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else SHELLY_PORT
+    port = port_of("shelly", settings)
     return ShellySim(
         clock, host=args.listen, port=port, firmware=args.firmware, password=password,
         components=() if args.empty else five_components(),
@@ -62,7 +69,7 @@ def cloud_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any
         raise ConfigError(f"sim cloud --scenario {args.scenario}: not one of {', '.join(SCENARIOS)}")
     if not args.token_s > 0:
         raise ConfigError(f"sim cloud --token-s {args.token_s:g}: must be above 0")
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else CLOUD_PORT
+    port = port_of("cloud", settings)
     simulator = SigenCloudSim(
         clock, host=args.listen, port=port, scenario=args.scenario, apps=(App(approval=args.approval),),
         stations=(Station(onboarded=not args.approval),),
@@ -80,7 +87,7 @@ def amber_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> Any
 
     site = SimSite(network=args.network, billing_min=args.billing, feed_in=not args.no_feed_in)
     second = site._replace(site_id="01J0SIMSITE00000000000002", nmi="4100000002")
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else AMBER_PORT
+    port = port_of("amber", settings)
     try:
         return AmberSim(
             clock, host=args.listen, port=port, sites=(site, second) if args.two_sites else (site,),
@@ -95,7 +102,7 @@ def enphase_sim(args: argparse.Namespace, settings: Settings, clock: Clock) -> A
     from bridge.sim.enphase import EnphaseSim
     from bridge.sim.enphase_world import EnphaseWorld
 
-    port = settings["modbus.port"] if settings.is_set("modbus.port") else ENVOY_PORT
+    port = port_of("enphase", settings)
     metered = not args.no_meter
     world = EnphaseWorld(firmware=args.firmware, metered=metered, ct=metered, produce_w=args.power)
     return EnphaseSim(clock, world, args.listen, port, args.cloud_port)

@@ -170,7 +170,6 @@ class House:
                 "ENPHASE_TOKEN_URL": home.cloud.url, "ENPHASE_REMOTE_API_SERIALNO": home.world.serial,
                 "ENPHASE_REMOTE_API_USERNAME": home.world.account.username,
                 "ENPHASE_REMOTE_API_PASSWORD": home.world.account.password})
-            self.addresses.insert(0, (r"https://192\.168\.8\.30\b", home.envoy.url))
         if re.search(r"mqtt", commands):
             plain = enter(Mosquitto(self.path / "plain", "allow_anonymous true"))
             secure = enter(Mosquitto(self.path / "secure", "allow_anonymous true", *tls_lines(self.pki)))
@@ -269,7 +268,10 @@ class House:
             if re.search(pattern, line):
                 made += more.replace("{shelly}", str(self.third.port))
         if re.search(INTERACTIVE, line):
-            return Done(line, *self._typed(made))
+            done = Done(line, *self._typed(made))
+            if "env make" in line:
+                self.environment.pop("AMBER_TOKEN", None)  # from here on it stands in the file only, as with a reader
+            return done
         for kind, (pattern, more, sign) in enumerate(FOREVER):
             if re.search(pattern, line) and "--dry-run" not in line.replace("loads run --dry-run", ""):
                 more = re.sub(r"\{free\}", lambda _: str(free_port()), more)

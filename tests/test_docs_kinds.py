@@ -38,6 +38,8 @@ CONSOLE = {
     "scp": "needs a router", "ssh": "needs a router", "sudo": "changes the machine", "systemctl": "needs systemd as process 1",
     "make": "sets up its own environment from a package registry (the tests run inside of one)",
     "sigen-bridge": "names a file of the reader's own", ".venv/bin/sigen-bridge": "what make run has set up",
+    ".venv/bin/pip": "needs a package registry", "python3": "sets up an environment", "~/assist/bin/pip": "needs a package registry",
+    "PYTHONPATH=/usr/lib/sigen-bridge": "needs the .deb and a key",
 }
 
 # Where the manual may lead to outside of the repository.
@@ -77,6 +79,14 @@ def test_what_cannot_run_here_has_a_reason_and_no_mistake(page, block, tmp_path)
     # SC2164: cd may fail, which a reader sees; SC2035, SC2144: names with a star are the reader's
     done = subprocess.run(["shellcheck", "-s", "sh", "-e", "SC2164,SC2035", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_nobody_is_sent_to_a_registry_for_a_package_of_our_name():
+    """This program is in none: who did as told would get nothing, or a stranger's."""
+    told = [*PAGES, *(ROOT / "bridge").rglob("*.py"), *(ROOT / "bridge" / "data").glob("*.*")]
+    wrong = [path.name for path in told if path.suffix in (".py", ".md", ".json", ".js")
+             and re.search(r"pip install [^\n`(]*\bsigen[-_]bridge\b", path.read_text("utf-8"))]
+    assert not wrong
 
 
 def test_every_reason_is_still_needed():

@@ -117,6 +117,13 @@ def test_a_few_lost_answers_are_no_reason_to_slow_down():
     assert pace.period(1.0) == 1.0
 
 
+def test_an_outage_that_ends_the_slowing_down_is_told_as_faster(clock, caplog):
+    """Each outage of silence goes through both: four time-outs slow down, the fifth says that nobody is there."""
+    run(clock, [LinkTimeout("no answer")] * 8)
+    assert [record.getMessage() for record in caplog.records if "period_s" in record.getMessage()] == [
+        "state=slower period_s=2", "state=faster period_s=1"]
+
+
 def test_a_long_wait_goes_on_telling_the_watchdog(clock):
     source, told = Script(clock, [0.0, 0.0]), []
     loop = Loop(source, lambda reading: None, clock, 300.0, FaultLog(clock, "source"))

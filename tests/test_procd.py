@@ -303,6 +303,24 @@ def test_the_shipped_uci_file_is_off_and_names_only_real_settings(tmp_path):
     assert config.from_file(str(path)) == {}
 
 
+def test_the_shipped_uci_file_has_a_section_for_every_setting():
+    """``uci set sigen-bridge.cloud.region=aus`` is an invalid argument while there is no section of that name."""
+    text = (ROOT / "init" / "conf" / "sigen-bridge.uci").read_text()
+    named = dict(re.findall(r"(?m)^config (\S+) '(\S+)'$", text))
+    assert {kind: kind for kind in dict.fromkeys(row.key.partition(".")[0] for row in SETTINGS)}.items() <= named.items()
+
+
+def test_what_uci_is_told_is_committed_before_a_command_reads_the_file():
+    """What ``uci set`` says stands in /tmp until the commit; the bridge reads the file."""
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for block in re.findall(r"(?ms)^```console\n(.*?)^```", page.read_text("utf-8")):
+            pending = ""
+            for line in block.splitlines():
+                assert not (pending and re.search(r"sigen-bridge (?!\.)[a-z]", line.partition("uci ")[0])), (page.name, pending, line)
+                last = max(line.rfind("uci set"), -1)
+                pending = line if last > line.rfind("uci commit") else "" if "uci commit" in line else pending
+
+
 def test_a_value_with_a_blank_in_the_uci_file_reaches_the_bridge(tmp_path):
     path = tmp_path / "sigen-bridge"
     path.write_text(ON + "config run 'run'\n\toption state_dir '/mnt/usb disk/sigen'\n")

@@ -17,7 +17,7 @@ from bridge.commands._assist_reference import reference
 from bridge.commands._assist_tools import tools
 from bridge.commands.cloud import quieten
 from bridge.config import Settings
-from bridge.errors import EXIT_OK, BridgeError, Refused
+from bridge.errors import EXIT_OK, BridgeError, ConfigError, Refused
 from bridge.peers.assistant import Assistant, make_client
 from bridge.peers.assistant_errors import Limits
 from bridge.peers.assistant_redaction import Redaction
@@ -42,6 +42,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.show_prompt:
         print(text, end="")
         return EXIT_OK
+    if args.question and not any(word.strip() for word in args.question):
+        raise ConfigError("assist: the question is empty; without any words it is a conversation")
     clock = Clock()
     quieten(settings)
     client = make_client(settings["assistant.api_key"], settings["assistant.base_url"])

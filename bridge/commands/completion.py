@@ -12,6 +12,7 @@ from typing import Dict, Iterator, List, NamedTuple, Tuple
 from bridge.commands import command, command_names, parser_of
 from bridge.config import Settings, flag_names
 from bridge.errors import EXIT_OK
+from bridge.settings import SETTINGS, Setting, yes_no
 
 HELP = "print the completion script for bash or zsh"
 FILES = ("FILE", "DIR", "PATH", "DEVICE")  # metavars behind which a path is wanted
@@ -54,6 +55,7 @@ def places() -> Dict[str, Place]:
         if module is not None:
             found.update(_places(name, parser_of(name, module)))
     found["help"] = found["help"]._replace(words=tuple(names))
+    found.update({f"help {name}": Place(found[name].words, (), (), (), (), False) for name in names if name != "help"})
     if "explain" in found:
         found["explain"] = found["explain"]._replace(words=explained())
     return found
@@ -103,6 +105,28 @@ def setting_flags() -> Tuple[List[str], List[str]]:
     return paths, [flag for flag in everyone if flag not in paths]
 
 
+def setting_words() -> Dict[Tuple[str, ...], List[str]]:
+    """Return the flags of the settings that take one of a few words, by these words."""
+    found: Dict[Tuple[str, ...], List[str]] = {}
+    for row in SETTINGS:
+        words = _choices(row)
+        if words and not row.secret:
+            flags = ["--" + row.key.replace(".", "-").replace("_", "-"), *([row.flag] if row.flag else [])]
+            found.setdefault(words, []).extend(flags)
+    return found
+
+
+def _choices(row: Setting) -> Tuple[str, ...]:
+    """Return the words that a setting takes, as it names them itself to who gives another; () when it takes more."""
+    if row.parse is yes_no:
+        return ("yes", "no")
+    try:
+        row.parse("?")
+    except ValueError as error:
+        return tuple(filter(None, str(error).partition(" is not one of ")[2].split(", ")))
+    return ()
+
+
 def _cases(found: Dict[str, Place], indent: str) -> List[str]:
     """Return the lines of a case statement that fills offer, flags, files and kind; both shells understand them."""
     lines = []
@@ -123,6 +147,7 @@ def _cases(found: Dict[str, Place], indent: str) -> List[str]:
 def _walk(found: Dict[str, Place], each: str) -> List[str]:
     """Return the lines that find the place: verbs are words that are known where they stand."""
     paths, plain = setting_flags()
+    worded = setting_words()
     known = "|".join(f"'{name}'" for name in found if name)
     takes = sorted({flag for place in found.values() for flag in (*place.paths, *place.plain)}
                    | {flag for place in found.values() for flag, _ in place.values})
@@ -140,7 +165,8 @@ def _walk(found: Dict[str, Place], each: str) -> List[str]:
         "  done",
         "  case \"$prev\" in",
         f"    {'|'.join(paths)}) kind=@path ;;",
-        f"    {'|'.join(plain)}) kind=@any ;;",
+        *(f"    {'|'.join(flags)}) kind='{' '.join(words)}' ;;" for words, flags in worded.items()),
+        f"    {'|'.join(flag for flag in plain if not any(flag in flags for flags in worded.values()))}) kind=@any ;;",
         "  esac",
         "  case \"$place\" in",
         *_cases(found, "    "),

@@ -20,6 +20,7 @@ from bridge.peers.sigen_app_identity import THREE_WAYS
 
 HELP = "make the file with the credentials of the Sigen app and Amber: make"
 SYSTEM_FILE, OWN_FILE = "/etc/default/sigen-bridge", "sigen-bridge.env"
+SYSTEMD = "/run/systemd/system"  # there while systemd runs, whose services are all that read SYSTEM_FILE
 TRIES = 3  # answers to one question
 
 
@@ -53,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="make")
     make = verbs.add_parser("make", help="ask for the credentials and write the file", allow_abbrev=False)
     make.add_argument("--out", metavar="FILE",
-                      help=f"where to (default {SYSTEM_FILE} as root, else {OWN_FILE} in this directory)")
+                      help=f"where to (default {SYSTEM_FILE} as root with systemd, else {OWN_FILE} in this directory)")
     make.add_argument("--from-har", metavar="FILE", help="take what a recording of the browser's sign-in holds")
     make.add_argument("--non-interactive", action="store_true",
                       help="ask nothing: take what the environment and the settings hold")
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     for name, text in values.items():
         checked(name, text)
     values.update({name: _text(settings[key]) for name, key in PASSTHROUGH if settings.is_set(key)})
-    path = args.out or (SYSTEM_FILE if os.geteuid() == 0 else OWN_FILE)
+    path = args.out or (SYSTEM_FILE if os.geteuid() == 0 and os.path.isdir(SYSTEMD) else OWN_FILE)
     if args.dry_run:
         print(f"would write {path} (only its owner can read it):")
     else:

@@ -44,6 +44,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     targets = [*_listed(args.file), *((address, address) for address in args.addresses)]
     if targets:
         sites = ask(targets, settings["status.token"], clock)
+    elif args.file:
+        raise ConfigError(f"fleet status --file {args.file}: there is no address in it; one a line is wanted")
+    elif not settings["mqtt.host"]:
+        raise ConfigError("fleet status: which sites? give HOST[:PORT] ..., --file FILE, or set mqtt.host")
     else:
         sites = collect(settings, clock, _duration(args.for_s))
     red = sum(site.light == RED for site in sites)
@@ -69,8 +73,9 @@ def _listed(path: Optional[str]) -> List[Tuple[str, str]]:
         with open(path, encoding="utf-8") as handle:
             lines = [line.partition("#")[0].split() for line in handle]
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"fleet status --file {path}: cannot be read ({error})") from error
-    return [(words[0], words[-1]) for words in lines if words]
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"fleet status --file {path}: cannot be read ({reason})") from error
+    return [(" ".join(words[:-1] or words), words[-1]) for words in lines if words]
 
 
 def ask(targets: List[Tuple[str, str]], token: str, clock: Clock) -> List[Site]:

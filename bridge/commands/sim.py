@@ -9,7 +9,7 @@ from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import stop_on_signals
-from bridge.wiring_sim import SETTINGS_OF, SIMULATORS
+from bridge.wiring_sim import ENLIGHTEN_PORT, PORTS, SETTINGS_OF, SIMULATORS, port_of
 
 HELP = "run a simulator: plant, shelly, cloud, amber or enphase"
 REPORT_S = 3600.0  # only bounds the wait; Ctrl-C ends it at once
@@ -58,11 +58,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _fault_option(amber, "throttled,times=2 or limited,endpoint=prices or unauthorized (any endpoint, for good)")
     enphase = kinds.add_parser("enphase", help="an Envoy with its Enlighten", allow_abbrev=False)
     enphase.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to serve on")
-    enphase.add_argument("--cloud-port", type=int, default=8191, metavar="N", help="port of Enlighten")
+    enphase.add_argument("--cloud-port", type=int, default=ENLIGHTEN_PORT, metavar="N", help="port of Enlighten")
     enphase.add_argument("--firmware", default="D8.2.4345", help="D8.2.4345, D7.0.88, D5.0.62 (no token), ...")
     enphase.add_argument("--no-meter", action="store_true", help="an Envoy without meters")
     enphase.add_argument("--power", type=float, default=4200.0, metavar="W", help="what the roof makes")
     _fault_option(enphase, "slow,s=20, certificate, revoke, cloud-down or cloud-html")
+    for kind, port in PORTS.items():
+        kinds.choices[kind].epilog = f"--port N serves on another port than {port}."
 
 
 def _fault_option(parser: argparse.ArgumentParser, example: str = "silent or delay,s=0.5,for_s=60") -> None:
@@ -79,7 +81,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         simulator.start()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ConfigError(f"sim {args.kind} on {args.listen}: {reason}; choose another --port") from error
+        where = f"{args.listen}:{port_of(args.kind, settings)}"
+        raise ConfigError(f"sim {args.kind} on {where}: {reason}; choose another --port") from error
     pushes: Any = None
     try:
         for word in args.fault:

@@ -60,8 +60,8 @@ def hidden_program(program: str) -> Optional[str]:
     if not program.startswith(HIDDEN_FROM_SERVICE):
         return None
     return (
-        f"the service cannot see {program}; install the program where every user can, for example: sudo"
-        " python3 -m venv /opt/sigen-bridge && sudo /opt/sigen-bridge/bin/pip install sigen-bridge"
+        f"the service cannot see {program}; install the program where every user can, for example, in the checkout:"
+        " sudo python3 -m venv /opt/sigen-bridge && sudo /opt/sigen-bridge/bin/pip install ."
         " && sudo /opt/sigen-bridge/bin/sigen-bridge install"
     )
 

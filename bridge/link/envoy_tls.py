@@ -45,6 +45,8 @@ class Pin(Protocol):
 def address_of(url: str) -> Address:
     """Split enphase.local_url: an IP address or name alone means https; raises ConfigError."""
     text = url.strip()
+    if not text:
+        raise ConfigError("no Envoy is configured: set enphase.local_url = https://ADDRESS of the Envoy")
     try:
         parts = urlsplit(text if "://" in text else f"https://{text}")
         port = parts.port

@@ -83,9 +83,7 @@ class Browser:
         try:
             import zeroconf
         except ImportError as error:
-            raise ConfigError(
-                "mDNS needs the package zeroconf: pip install 'sigen-bridge[discovery]'"
-            ) from error
+            raise ConfigError("mDNS needs the package zeroconf: pip install zeroconf") from error
         try:
             if self._zeroconf is None:
                 choice: Any = self._interfaces or zeroconf.InterfaceChoice.All

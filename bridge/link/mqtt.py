@@ -226,8 +226,8 @@ def library() -> Any:
         if error.name == "uuid":
             raise ConfigError("MQTT needs Python's uuid: opkg install python3-uuid") from error
         raise ConfigError(
-            "MQTT needs paho-mqtt: pip install sigen-bridge[mqtt] (OpenWrt: opkg install sigen-bridge-mqtt)"
+            "MQTT needs paho-mqtt: pip install 'paho-mqtt>=2' (OpenWrt: opkg install sigen-bridge-mqtt)"
         ) from error
     if not hasattr(client, "CallbackAPIVersion"):
-        raise ConfigError("MQTT needs paho-mqtt 2 or later: pip install --upgrade sigen-bridge[mqtt]")
+        raise ConfigError("MQTT needs paho-mqtt 2 or later: pip install --upgrade 'paho-mqtt>=2'")
     return client

@@ -218,7 +218,7 @@ def _library() -> Any:
         import anthropic
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"assist needs the package anthropic ({error.name} is missing): pip install 'sigen-bridge[assistant]'"
+            f"assist needs the package anthropic ({error.name} is missing): pip install 'anthropic>=2,<3'"
         ) from None
     return anthropic
 

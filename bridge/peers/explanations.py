@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib.resources
 import json
+import re
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from bridge.errors import ConfigError
@@ -93,10 +94,12 @@ class Explanations:
         if plain.isdigit():
             return self._near_number(int(plain))
         spoken = {row.name.replace("_", " "): row.name for row in self._plant.rows}
+        said = [self._by_word[word].words[0] for word in re.findall(r"[\w-]+", plain) if word in self._by_word]
         spoken.update({word: entry.words[0] for word, entry in self._by_word.items()})
         close = difflib.get_close_matches(plain, list(spoken), NEAR_MAX, 0.7)
         inside = sorted((word for word in spoken if len(plain) > 2 and plain in word), key=len)
-        return list(dict.fromkeys(spoken[word] for word in (*close, *inside)))[:NEAR_MAX]
+        near = [*sorted(said, key=str.isalpha), *(spoken[word] for word in (*close, *inside))]  # numbers say most
+        return list(dict.fromkeys(near))[:NEAR_MAX]
 
     def _near_number(self, number: int) -> List[str]:
         spoken = [f"{kind} {number}" for kind in ("mode", "exception", "exit", "http", "code")]

@@ -23,12 +23,17 @@ class EnphaseSim:
         cloud_port: int = 0,
     ) -> None:
         self.world = world or EnphaseWorld()
+        self._at = f"{host}:{cloud_port}"
         self.cloud = EnlightenSim(self.world, clock, host, cloud_port)
         self.envoy = EnvoySim(self.world, clock, host, port)
 
     def start(self) -> EnphaseSim:
-        """Open both ports; raises OSError."""
-        self.cloud.start()
+        """Open both ports; raises OSError for the Envoy's, ConfigError for Enlighten's."""
+        try:
+            self.cloud.start()
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"sim enphase: Enlighten on {self._at}: {reason}; choose another --cloud-port") from error
         try:
             self.envoy.start()
         except OSError:

@@ -116,6 +116,13 @@ def test_the_prompts_of_the_source_are_looked_up_with_the_right_tool(person, api
     assert SECRET not in sent and API_KEY not in sent and KEY not in sent and "tok-sim-" not in sent
 
 
+@pytest.mark.parametrize("words", [("",), (" ", "\t")])
+def test_an_empty_question_is_not_sent(person, env, words):
+    """The service refuses an empty text, and the line about that would tell nothing."""
+    with pytest.raises(ConfigError, match="the question is empty"):
+        person(*words, env=env)
+
+
 @NEEDS_SDK
 def test_the_answer_of_the_cloud_is_the_one_that_is_shown(person, api, env, cloud_env, cloud):
     _, out, _ = person("fetch my current energy flow", env={**env, **cloud_env})

@@ -93,7 +93,7 @@ def test_serve_comes_up_while_enlighten_and_the_envoy_are_away(bridge, home, tmp
 
 
 @pytest.mark.parametrize(("change", "code", "text"), [
-    ({"ENPHASE_LOCAL_API_URL": ""}, 2, "enphase.local_url"),
+    ({"ENPHASE_LOCAL_API_URL": ""}, 2, "no Envoy is configured: set enphase.local_url"),
     ({"ENPHASE_LOCAL_API_URL": "ftp://x"}, 2, "enphase.local_url"),
     ({"ENPHASE_REMOTE_API_PASSWORD": ""}, 2, "enphase.password"),
     ({"ENPHASE_LOCAL_API_JWT": "abc.def"}, 2, "enphase.jwt"),
@@ -105,6 +105,11 @@ def test_wrong_settings_are_one_line_and_exit_2(bridge, home, tmp_path, change, 
     done = bridge("enphase", "serve", env=variables(home, tmp_path, **change))
     assert done.returncode == code and text in one_line(done.stderr)
     assert "s3cret" not in done.stderr and "abc.def" not in done.stderr
+
+
+def test_setup_without_an_address_says_that_no_envoy_is_configured(bridge, home, tmp_path):
+    done = bridge("enphase", "setup", env=variables(home, tmp_path, ENPHASE_LOCAL_API_URL=""))
+    assert done.returncode == 2 and "no Envoy is configured" in one_line(done.stderr)
 
 
 def test_a_port_that_is_taken_is_one_line(bridge, home, tmp_path):
@@ -269,6 +274,29 @@ def test_sim_enphase_tells_how_to_be_reached(bridge, tmp_path):
     assert bridge.stop(process)[0] == 0
     wrong = bridge("sim", "enphase", "--port", str(ports[0]), "--cloud-port", str(ports[1]), "--fault", "nonsense")
     assert wrong.returncode == 2 and "nonsense" in one_line(wrong.stderr)
+
+
+def test_a_taken_port_of_a_simulator_is_named_with_the_option_that_moves_it(bridge):
+    """Two ports, two options: the one that is taken is told, or its reader changes the wrong one."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for argv, option in ((("--port", port, "--cloud-port", port), "--cloud-port"),
+                             (("--port", port, "--cloud-port", "0"), "--port")):
+            done = bridge("sim", "enphase", *argv)
+            line = one_line(done.stderr)
+            assert done.returncode == 2 and f"127.0.0.1:{port}" in line and line.endswith(f"choose another {option}"), line
+    wrong = bridge("sim", "enphase", "--cloud-port", "99999")
+    assert wrong.returncode == 2 and "99999" in one_line(wrong.stderr)
+
+
+def test_all_simulators_can_run_at_once_on_the_ports_that_their_help_tells(bridge):
+    from bridge.wiring_sim import ENLIGHTEN_PORT, PORTS
+
+    assert len({*PORTS.values(), ENLIGHTEN_PORT}) == len(PORTS) + 1
+    for kind, port in PORTS.items():
+        assert f"--port N serves on another port than {port}." in bridge("sim", kind, "--help").stdout
 
 
 PAGE = (ROOT / "docs" / "enphase.md").read_text("utf-8")

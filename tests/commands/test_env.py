@@ -53,6 +53,15 @@ def test_from_the_environment_the_file_is_private_and_holds_the_encoded_password
     assert [path.name for path in tmp_path.iterdir()] == ["made.env"]
 
 
+@pytest.mark.parametrize("root, systemd, path", [
+    (True, True, "/etc/default/sigen-bridge"), (True, False, "sigen-bridge.env"), (False, True, "sigen-bridge.env")])
+def test_the_systems_own_file_is_written_only_where_something_reads_it(tmp_path, monkeypatch, root, systemd, path):
+    """OpenWrt's root would otherwise get a file in /etc/default that nobody there looks at."""
+    monkeypatch.setattr(env_command, "SYSTEMD", str(tmp_path) if systemd else str(tmp_path / "none"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    assert f"would write {path} (" in make(tmp_path, "--non-interactive", "--dry-run", **FULL).stdout
+
+
 def test_without_a_station_number_the_three_ways_are_told(tmp_path):
     out = make(tmp_path, "--non-interactive", "--dry-run", **FULL).stdout
     assert all(way in out for way in ("1. leave", "2. sign in", "3. save", "/device/owner/station/home", "--from-har"))

@@ -282,7 +282,7 @@ def test_once_publishes_too_and_a_broker_that_is_away_is_exit_6(bridge, plant, b
 def test_a_run_without_paho_is_one_line(bridge, plant):
     done = bridge("mqtt", "publish", "--host", f"127.0.0.1:{plant.port}", "--status-listen", "off", "--mqtt-host", "127.0.0.1:1",
                   python=("-S",))
-    assert done.returncode == 2 and "pip install sigen-bridge[mqtt]" in one_line(done.stderr)
+    assert done.returncode == 2 and "pip install 'paho-mqtt>=2'" in one_line(done.stderr)
 
 
 # fleet
@@ -323,15 +323,19 @@ def test_fleet_status_of_a_list_of_addresses(bridge, plant, tmp_path):
     assert until(lambda: len(plant.log) > 4)
     assert bridge("fleet", "status", f"127.0.0.1:{port}").returncode == 0
     book = tmp_path / "sites"
-    book.write_text(f"# our homes\nsmith 127.0.0.1:{port}\njones 127.0.0.1:{free_port()}\n\n")
+    book.write_text(f"# our homes\nsmith 127.0.0.1:{port}\nthe jones' shed 127.0.0.1:{free_port()}\n\n")
     done = bridge("fleet", "status", "--file", str(book))
     assert done.returncode == 10
-    assert done.stdout.splitlines()[0].startswith("red    jones") and done.stdout.splitlines()[1].startswith("green  smith")
+    assert done.stdout.splitlines()[0].startswith("red    the jones' shed") and done.stdout.splitlines()[1].startswith("green  smith")
     assert bridge("fleet", "status", "--file", str(tmp_path / "none")).returncode == 2
+    book.write_text("# nobody yet\n")
+    empty = bridge("fleet", "status", "--file", str(book), "--mqtt-host", "127.0.0.1:1")
+    assert empty.returncode == 2 and "no address in it" in one_line(empty.stderr)  # not: the sites of the broker
     bridge.stop(process)
 
 
 def test_fleet_status_without_anything_to_look_at(bridge, broker):
-    assert bridge("fleet", "status").returncode == 2
+    done = bridge("fleet", "status")
+    assert done.returncode == 2 and "which sites? give HOST[:PORT]" in one_line(done.stderr)
     done = bridge("fleet", "status", "--mqtt-host", f"127.0.0.1:{broker.port}")
     assert done.returncode == 0 and "0 sites" in done.stdout

@@ -152,7 +152,7 @@ def test_growing_waits_go_only_to_systemd_that_knows_them():
 
 @pytest.mark.parametrize("program", ["/home/pi/venv/bin/sigen-bridge", "/root/.local/bin/sigen-bridge", "/tmp/x"])
 def test_a_program_that_the_service_cannot_see_is_told(program):
-    assert "/opt/sigen-bridge" in hidden_program(program)
+    assert "/opt/sigen-bridge/bin/pip install . " in hidden_program(program)
 
 
 def test_a_program_for_all_is_fine():

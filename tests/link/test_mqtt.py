@@ -326,7 +326,7 @@ def test_a_wildcard_refused_by_a_broker_is_seen(tmp_path):
 def test_without_paho_it_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "paho.mqtt", None)
     monkeypatch.setitem(sys.modules, "paho", None)
-    with pytest.raises(ConfigError, match=r"pip install sigen-bridge\[mqtt\]"):
+    with pytest.raises(ConfigError, match="pip install 'paho-mqtt>=2'"):
         MqttLink("test", Broker("127.0.0.1", 1)).connect()
 
 

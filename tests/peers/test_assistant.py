@@ -269,7 +269,7 @@ def test_a_missing_key_or_package_is_one_clear_line(monkeypatch):
     with pytest.raises(ConfigError, match="set assistant.api_key or ANTHROPIC_API_KEY"):
         make_client("", "http://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "anthropic", None)
-    with pytest.raises(ConfigError, match=r"pip install 'sigen-bridge\[assistant\]'"):
+    with pytest.raises(ConfigError, match="pip install 'anthropic>=2,<3'"):
         make_client(KEY, "http://127.0.0.1:9")
 
 

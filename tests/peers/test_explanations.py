@@ -127,6 +127,7 @@ def test_a_topic_is_found_with_a_real_key_in_it(topic, word):
 @pytest.mark.parametrize("word, near", [
     ("2", "exception 2"), ("1500", "1501"), ("30073", "30072"), ("atuh", "auth"), ("grid_activ_power", "grid_active_power"),
     ("sings", "signs"), ("sigens", "signs"), ("charging limit", "ess_max_charging_limit"), ("mqt", "mqtt"),
+    ("what does error code 1502 mean?", "1502"), ("how do I subscribe to MQTT?", "mqtt"),
 ])
 def test_an_unknown_word_is_answered_with_near_ones(word, near):
     with pytest.raises(ConfigError) as caught:
