@@ -59,7 +59,7 @@ def found_in(text: str) -> Found:
             found = found._replace(station_id=_number(_answer(entry)) or found.station_id)
         elif path.endswith(SAVE_PATH):
             found = found._replace(station_id=_number(_body(request)) or found.station_id)
-        elif region and query.get("stationId", "").isdigit():
+        elif region and re.fullmatch("[0-9]+", query.get("stationId", "")):
             weak = query["stationId"]
     found = found._replace(station_id=found.station_id or weak)
     if not (found.password_encoded or found.device_id or found.station_id):

@@ -57,6 +57,8 @@ def test_the_station_is_also_in_a_saved_price_and_in_any_query():
     assert found(save).station_id == found(query).station_id == str(STATION)
     other = entry("GET", "https://ads.example.invalid/x?stationId=7")
     assert found(login(), other).station_id is None
+    strange = entry("GET", f"{BASE}/device/tp-device/smart-loads?stationId=%C2%B2")  # a digit, but no number
+    assert found(login(), strange).station_id is None
 
 
 @pytest.mark.parametrize("content", [
