@@ -6,6 +6,7 @@ Never lets a sink into the loop's thread except those that only remember; networ
 from __future__ import annotations
 
 import _thread
+import atexit
 import logging
 import signal
 import threading
@@ -189,6 +190,12 @@ def _sink_health(outbox: Outbox) -> Dict[str, Any]:
     }
 
 
+def _deaf() -> None:
+    """Ignore what comes after the end: the interpreter's last act is to make these deadly again."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def stop_on_signals(clock: Clock) -> None:
     """End the loop on SIGTERM, Ctrl-C and a terminal that is closed; a second Ctrl-C, a while later, ends at once.
 
@@ -209,5 +216,6 @@ def stop_on_signals(clock: Clock) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    atexit.register(_deaf)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, stop)

@@ -7,13 +7,15 @@ import re
 import signal
 import socket
 import statistics
+import subprocess
+import sys
 
 import pytest
 
 from bridge.clock import Clock
 from bridge.model import Reading
 from bridge.sinks.display import display_values
-from tests.commands.conftest import one_line, until
+from tests.commands.conftest import ROOT, one_line, until
 from tests.ports import free_port
 
 S3_SHOWN = {200: 2800, 201: 15.0, 202: 0, 203: -8540, 204: 11340}
@@ -230,3 +232,14 @@ def test_a_signal_that_is_sent_several_times_at_once_ends_it_cleanly(bridge, pla
             process.send_signal(number)
         _, err = process.communicate(timeout=10)
         assert process.returncode == 0, err
+
+
+def test_a_signal_that_comes_when_all_is_over_changes_nothing():
+    """The interpreter makes signals deadly again before it goes; the exit code would say the bridge was killed."""
+    script = (
+        "import os\nfrom bridge.clock import Clock\nfrom bridge.service import stop_on_signals\n"
+        "class Late:\n"
+        "    def __init__(self): self.kill, self.own = os.kill, os.getpid()\n"
+        "    def __del__(self): self.kill(self.own, %d), self.kill(self.own, %d)\n"
+        "late = Late()\nstop_on_signals(Clock())\n" % (signal.SIGINT, signal.SIGTERM))
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=20).returncode == 0
