@@ -13,8 +13,9 @@ from typing import List, Optional, Sequence
 from bridge import __version__
 from bridge.commands import Parser as _Parser
 from bridge.commands import command, command_names, parser_of, print_error
-from bridge.config import did_you_mean, flag_names, load
+from bridge.config import flag_names, load
 from bridge.errors import EXIT_OK, EXIT_USAGE, BridgeError
+from bridge.values import did_you_mean
 
 __all__ = ("_Parser", "command", "command_names", "main", "print_error")
 
@@ -48,10 +49,10 @@ def _main(words: List[str]) -> int:
     module = command(verb)
     if module is None:
         if verb.startswith("-"):
-            hint = did_you_mean(verb, dict.fromkeys(flag_names()))
+            hint = did_you_mean(verb, flag_names())
             print_error(f"unknown setting {verb}{hint or '; sigen-bridge config show lists them'}")
         else:
-            hint = did_you_mean(verb, dict.fromkeys(command_names()))
+            hint = did_you_mean(verb, command_names())
             print_error(f"unknown command {verb!r}{hint or '; sigen-bridge --help lists them'}")
         return EXIT_USAGE
     quiet = not getattr(module, "DAEMON", False) and not settings.is_set("run.log_level")

@@ -11,7 +11,8 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from bridge import envfile, ini, uci
 from bridge.errors import ConfigError
-from bridge.settings import ENV_PREFIX, NOT_SETTINGS, SETTINGS, Setting, did_you_mean, variables
+from bridge.settings import ENV_PREFIX, NOT_SETTINGS, SETTINGS, Setting, variables
+from bridge.values import did_you_mean
 
 DEFAULT_FILES = (
     "/etc/config/sigen-bridge",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import List, NamedTuple
 
-from bridge.settings import ENV_PREFIX, NOT_SETTINGS, did_you_mean, variables
+from bridge.settings import ENV_PREFIX, NOT_SETTINGS, variables
+from bridge.values import did_you_mean
 
 LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)\Z", re.S)
 

@@ -6,7 +6,9 @@ Never reads anything. ``key`` is ``section.name``: in the file ``[section] name`
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+from bridge.values import OneOf, duration, listen, number, optional, text, whole, yes_no
 
 ENV_PREFIX = "SIGEN_BRIDGE_"
 NOT_SETTINGS = ("SIGEN_BRIDGE_CONFIG", "SIGEN_BRIDGE_INSTANCE", "SIGEN_BRIDGE_TEST_STRICT")
@@ -24,96 +26,6 @@ class Setting(NamedTuple):
     flag: Optional[str] = None
 
 
-def text(value: str) -> str:
-    """Any text; surrounding blanks do not count."""
-    return value.strip()
-
-
-def number(lo: float, hi: float) -> Callable[[str], float]:
-    """Return a parser for a number within lo..hi."""
-
-    def parse(value: str) -> float:
-        try:
-            result = float(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is not a number") from None
-        if not lo <= result <= hi:
-            raise ValueError(f"{value} is not within {lo:g}..{hi:g}")
-        return result
-
-    return parse
-
-
-def whole(lo: int, hi: int) -> Callable[[str], int]:
-    """Return a parser for a whole number within lo..hi."""
-
-    def parse(value: str) -> int:
-        try:
-            result = int(value, 10)
-        except ValueError:
-            raise ValueError(f"{value!r} is not a whole number") from None
-        if not lo <= result <= hi:
-            raise ValueError(f"{value} is not within {lo}..{hi}")
-        return result
-
-    return parse
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a parser that accepts exactly these words."""
-
-    def parse(value: str) -> str:
-        word = value.strip().lower()
-        if word not in choices:
-            raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
-        return word
-
-    return parse
-
-
-def yes_no(value: str) -> bool:
-    """yes/no, true/false, on/off, 1/0."""
-    word = value.strip().lower()
-    if word in ("1", "yes", "true", "on", "enabled"):
-        return True
-    if word in ("0", "no", "false", "off", "disabled", ""):
-        return False
-    raise ValueError(f"{value!r} is not yes or no")
-
-
-def duration(value: str) -> float:
-    """Seconds, or a number with s, m or h behind it."""
-    word = value.strip().lower()
-    factor = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(word[-1:], 0.0)
-    try:
-        result = float(word[:-1]) * factor if factor else float(word)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a duration such as 20s, 5m or 1h") from None
-    if not 0 <= result < float("inf"):
-        raise ValueError(f"{value!r} is not a duration")
-    return result
-
-
-def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a parser that takes an empty text, "off" or "none" for None."""
-
-    def parse_or_none(value: str) -> Any:
-        return None if value.strip().lower() in ("", "off", "none") else parse(value)
-
-    return parse_or_none
-
-
-def listen(value: str) -> str:
-    """host:port to serve on, or "off"."""
-    word = value.strip()
-    if word.lower() in ("off", "no", "none", "0"):
-        return "off"
-    host, _, port = word.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{value!r} is not host:port or off")
-    return word
-
-
 SETTINGS = (
     Setting("modbus.host",            text,                                     "",                 "address of the gateway, host or host:port", flag="--host"),
     Setting("modbus.port",            whole(1, 65535),                          502,                "Modbus TCP port of the gateway", flag="--port"),
@@ -121,17 +33,17 @@ SETTINGS = (
     Setting("modbus.serial",          text,                                     "",                 "serial device for RS485; when set, TCP is not used", flag="--serial"),
     Setting("modbus.baud",            whole(300, 1_000_000),                    38400,              "baud rate of the serial line (8N1)", flag="--baud"),
     Setting("modbus.serial_unit",     whole(1, 247),                            1,                  "unit number on the serial line; 1 and 247 are probed too"),
-    Setting("modbus.engine",          one_of("auto", "builtin", "pymodbus"),    "auto",             "Modbus implementation: auto, builtin or pymodbus"),
+    Setting("modbus.engine",          OneOf("auto", "builtin", "pymodbus"),     "auto",             "Modbus implementation: auto, builtin or pymodbus"),
     Setting("modbus.timeout_s",       number(0.05, 30),                         0.8,                "seconds to wait for an answer"),
-    Setting("modbus.function_code",   one_of("auto", "3", "4"),                 "auto",             "read function: auto is 4 for 3xxxx and 3 for 4xxxx"),
+    Setting("modbus.function_code",   OneOf("auto", "3", "4"),                  "auto",             "read function: auto is 4 for 3xxxx and 3 for 4xxxx"),
     Setting("modbus.address_offset",  whole(-40001, 40001),                     0,                  "added to printed register numbers on the wire"),
     Setting("modbus.vendor",          text,                                     "sigenergy",        "register map: a module of bridge.registers"),
-    Setting("modbus.grid_sign",       one_of("auto", "normal", "inverted"),     "auto",             "auto warns when the meter seems the wrong way round, inverted flips it"),
+    Setting("modbus.grid_sign",       OneOf("auto", "normal", "inverted"),      "auto",             "auto warns when the meter seems the wrong way round, inverted flips it"),
     Setting("poll.interval_s",        number(0, 3600),                          1.0,                "seconds between two readings; 0 is without pause, for benches"),
     Setting("poll.min_gap_ms",        whole(0, 5000),                           0,                  "least pause between two requests; 1000 is the vendor's strict text"),
     Setting("shelly.host",            text,                                     "",                 "address of the Shelly, host or host:port"),
     Setting("shelly.password",        text,                                     "",                 "password of the Shelly, if it has one", secret=True),
-    Setting("shelly.transport",       one_of("auto", "ws", "http", "script"),   "auto",             "auto is one WebSocket where possible, else HTTP; script is one request a cycle"),
+    Setting("shelly.transport",       OneOf("auto", "ws", "http", "script"),    "auto",             "auto is one WebSocket where possible, else HTTP; script is one request a cycle"),
     Setting("shelly.first_id",        whole(200, 295),                          200,                "number:ID of the first of the five components"),
     Setting("shelly.heartbeat_s",     duration,                                 60.0,               "rewrite all five at least this often"),
     Setting("shelly.deadband_w",      number(0, 10000),                         0.0,                "smaller changes of a power are not written"),
@@ -140,7 +52,7 @@ SETTINGS = (
     Setting("shelly.freshness",       text,                                     "",                 "component that shows source and age, such as text:200 or boolean:200"),
     Setting("cloud.region",           text,                                     "",                 "Sigenergy region, no default: eu, aus, apac, us, cn, jp or an alias", aliases=("SIGEN_REGION",)),
     Setting("cloud.base_url",         text,                                     "",                 "OpenAPI address, when it is not the region's own"),
-    Setting("cloud.host_family",      one_of("openapi", "api"),                 "openapi",          "openapi-REGION or the older api-REGION host names"),
+    Setting("cloud.host_family",      OneOf("openapi", "api"),                  "openapi",          "openapi-REGION or the older api-REGION host names"),
     Setting("cloud.app_base_url",     text,                                     "",                 "address of the app API, when it is not the region's own"),
     Setting("cloud.app_key",          text,                                     "",                 "AppKey of the developer portal", aliases=("SIGEN_APP_KEY",)),
     Setting("cloud.app_secret",       text,                                     "",                 "AppSecret of the developer portal", secret=True, aliases=("SIGEN_APP_SECRET",)),
@@ -168,10 +80,10 @@ SETTINGS = (
     Setting("amber.period_s",         duration,                                 300.0,              "Amber is asked for prices once in this time; answers are shared until then"),
     Setting("tariff.plan_name",       text,                                     "Amber Live",       "label of the plan in the Sigen app", aliases=("PLAN_NAME",)),
     Setting("tariff.interval",        whole(5, 30),                             30,                 "length of a slot in minutes: 30; 5 is refused unless forced", aliases=("INTERVAL",)),
-    Setting("tariff.align",           one_of("start", "end"),                   "end",              "key price rows by their start or their end", aliases=("ALIGN",)),
-    Setting("tariff.advanced",        one_of("off", "low", "predicted", "high"), "predicted",       "which advanced price forecast to buy by; off is perKwh", aliases=("ADVANCED",)),
+    Setting("tariff.align",           OneOf("start", "end"),                    "end",              "key price rows by their start or their end", aliases=("ALIGN",)),
+    Setting("tariff.advanced",        OneOf("off", "low", "predicted", "high"),  "predicted",       "which advanced price forecast to buy by; off is perKwh", aliases=("ADVANCED",)),
     Setting("tariff.use_current",     yes_no,                                   True,               "take the running slot from the live interval", aliases=("USE_CURRENT",)),
-    Setting("tariff.sell",            one_of("feedin", "spot"),                 "feedin",           "sell price: what feed-in pays, or the wholesale spot price"),
+    Setting("tariff.sell",            OneOf("feedin", "spot"),                  "feedin",           "sell price: what feed-in pays, or the wholesale spot price"),
     Setting("tariff.sell_flat_c",     optional(number(-1000, 1000)),            None,               "flat sell price in c/kWh for a site without a feed-in channel"),
     Setting("tariff.buy_cap_c",       optional(number(-2000, 4000)),            None,               "highest buy price that is passed on, c/kWh"),
     Setting("tariff.buy_floor_c",     optional(number(-2000, 4000)),            None,               "lowest buy price that is passed on, c/kWh"),
@@ -179,9 +91,9 @@ SETTINGS = (
     Setting("tariff.sell_floor_c",    optional(number(-2000, 4000)),            None,               "lowest sell price that is passed on, c/kWh"),
     Setting("tariff.timezone",        text,                                     "",                 "IANA zone of the station when it is not the Amber site's, such as Australia/Adelaide", aliases=("TZ_OVERRIDE",)),
     Setting("run.state_dir",          text,                                     "",                 "directory for small state files; default by platform"),
-    Setting("run.log_level",          one_of("debug", "info", "warning", "error"), "info",          "least level that is logged"),
-    Setting("run.source",             one_of("auto", "modbus", "cloud", "mqtt"), "auto",            "where readings come from: auto is Modbus, and the cloud when that is lost", flag="--source"),
-    Setting("run.watchdog",           one_of("auto", "off", "systemd", "procd"), "auto",            "which supervisor is told that the loop makes progress"),
+    Setting("run.log_level",          OneOf("debug", "info", "warning", "error"),  "info",          "least level that is logged"),
+    Setting("run.source",             OneOf("auto", "modbus", "cloud", "mqtt"),  "auto",            "where readings come from: auto is Modbus, and the cloud when that is lost", flag="--source"),
+    Setting("run.watchdog",           OneOf("auto", "off", "systemd", "procd"),  "auto",            "which supervisor is told that the loop makes progress"),
     Setting("status.listen",          listen,                                   "127.0.0.1:8502",   "where the status page and API are served, or off"),
     Setting("status.token",           text,                                     "",                 "token that remote callers must show", secret=True),
     Setting("mqtt.host",              text,                                     "",                 "MQTT broker that the readings are published to, host or host:port"),
@@ -207,7 +119,7 @@ SETTINGS = (
     Setting("sigen_mqtt.password",    text,                                     "",                 "password; default is the current access token", secret=True),
     Setting("sigen_mqtt.client_id",   text,                                     "",                 "client id, when the developer portal assigns one"),
     Setting("sigen_mqtt.app_identifier", text,                                  "",                 "accepted and not used: the broker knows the AppKey, not this name"),
-    Setting("sigen_mqtt.topic_order", one_of("auto", "openapi", "appkey"),      "auto",             "spelling of the topics: openapi/period/KEY/ID, KEY/openapi/period/ID, or both until one answers"),
+    Setting("sigen_mqtt.topic_order", OneOf("auto", "openapi", "appkey"),       "auto",             "spelling of the topics: openapi/period/KEY/ID, KEY/openapi/period/ID, or both until one answers"),
     Setting("sigen_mqtt.onboard",     yes_no,                                   False,              "onboard the station by itself when it is not; this hands over control"),
     Setting("sigen_mqtt.aliases",     text,                                     "",                 "names changed in the developer portal: THEIRS=VENDORS, ..., such as Solar=pvPowerW"),
     Setting("reserver.listen",        listen,                                   "off",              "host:port where the plant's registers are served read-only over Modbus TCP, or off"),
@@ -220,12 +132,12 @@ SETTINGS = (
     Setting("enphase.jwt",            text,                                     "",                 "a ready token of the Envoy; the cloud is then never asked", secret=True, aliases=("ENPHASE_LOCAL_API_JWT",)),
     Setting("enphase.listen",         listen,                                   "127.0.0.1:8080",   "where the Envoy is served without a token"),
     Setting("enphase.cert_fingerprint", text,                                   "",                 "SHA-256 of the Envoy's certificate; empty pins the first one seen"),
-    Setting("enphase.token_way",      one_of("auto", "session", "tokens"),      "auto",             "how a token is fetched: entrez-auth-token by session, the token service, or whichever works"),
+    Setting("enphase.token_way",      OneOf("auto", "session", "tokens"),       "auto",             "how a token is fetched: entrez-auth-token by session, the token service, or whichever works"),
     Setting("enphase.allow",          text,                                     "",                 "paths that the proxy lets through, with commas between them; empty is all of them"),
-    Setting("enphase.access_log",     one_of("auto", "on", "off"),              "auto",             "a line in the log for each request of the proxy; auto is only on a terminal"),
+    Setting("enphase.access_log",     OneOf("auto", "on", "off"),               "auto",             "a line in the log for each request of the proxy; auto is only on a terminal"),
     Setting("enphase.serve",          yes_no,                                   False,              "start the proxy with the service, too (OpenWrt)"),
     Setting("enphase.interval_s",     number(1, 3600),                          5.0,                "seconds between two looks at the Envoy's meter; without a meter it is at least 60"),
-    Setting("enphase.topology",       one_of("auto", "gateway", "pv", "load", "unseen"), "auto",    "where the Envoy's sun already stands in the plant's numbers: docs/enphase.md"),
+    Setting("enphase.topology",       OneOf("auto", "gateway", "pv", "load", "unseen"),  "auto",    "where the Envoy's sun already stands in the plant's numbers: docs/enphase.md"),
     Setting("loads.file",             text,                                     "",                 "file that describes the switchable loads (INI)"),
     Setting("loads.listen",           listen,                                   "127.0.0.1:8503",   "where sigen-bridge loads run tells how the loads stand, or off"),
     Setting("assistant.api_key",      text,                                     "",                 "key of the Anthropic API, for sigen-bridge assist", secret=True, aliases=("ANTHROPIC_API_KEY",)),
@@ -245,11 +157,3 @@ def variables() -> Dict[str, Setting]:
         for alias in row.aliases:
             by_name[alias] = row
     return by_name
-
-
-def did_you_mean(word: str, known: Mapping[str, Any], likeness: float = 0.6) -> str:
-    """Return '; did you mean X?' for a near miss, else ''."""
-    import difflib  # only wanted when something is wrong
-
-    near = difflib.get_close_matches(word, list(known), 1, likeness)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -17,7 +17,7 @@ from bridge.control.battery_desk import Desk
 from bridge.control.schedule import moment
 from bridge.errors import EXIT_PLANT, EXIT_REFUSED, ConfigError, LinkError, PeerError, RateLimited, Refused
 from bridge.link.bridge_http import get_json, post_json, somebody_listens
-from bridge.settings import duration
+from bridge.values import duration
 from bridge.wiring import serial_line, tcp_link, vendor
 from bridge.wiring_control import SETTLE_S, answer_within_s, desk
 

@@ -17,10 +17,11 @@ from bridge.control.dispatch_time import Price, parse_prices
 from bridge.coordinator import Coordinator, Parts
 from bridge.errors import ConfigError, LinkError
 from bridge.faultlog import FaultLog
-from bridge.peers.shelly import ShellyClient, plain_mac
+from bridge.peers.shelly import ShellyClient
 from bridge.sinks.relays import RelayDevice
 from bridge.sources.bridge_plant import BridgePlant
 from bridge.sources.em import EmMeter
+from bridge.values import plain_mac
 from bridge.wiring_state import state_dir
 
 PRICES_AGAIN_S = 60.0

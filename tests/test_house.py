@@ -15,7 +15,7 @@ MODULES = sorted(BRIDGE.rglob("*.py"))
 FLOORS = {
     "model": 0, "errors": 0, "clock": 0, "faultlog": 1, "state": 0, "registers": 1, "link": 2, "peers": 3,
     "sources": 4, "sinks": 4, "control": 4, "sim": 4,
-    "settings": 5, "uci": 5, "ini": 5, "envfile": 5, "config": 6, "wiring": 7, "errands": 1, "loop": 7, "coordinator": 7, "service": 8, "tariff_run": 8, "tariff_report": 8, "commands": 9, "cli": 10, "__main__": 11,
+    "values": 0, "settings": 5, "uci": 5, "ini": 5, "envfile": 5, "config": 6, "wiring": 7, "errands": 1, "loop": 7, "coordinator": 7, "service": 8, "tariff_run": 8, "tariff_report": 8, "commands": 9, "cli": 10, "__main__": 11,
     "data": 0,
 }
 WIRE_MODULES = {

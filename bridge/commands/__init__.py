@@ -11,8 +11,9 @@ import sys
 from types import ModuleType
 from typing import List, Optional
 
-from bridge.config import did_you_mean, flag_names
+from bridge.config import flag_names
 from bridge.errors import EXIT_USAGE
+from bridge.values import did_you_mean
 
 SETTINGS_HINT = "Every setting is a flag too: see 'sigen-bridge config show'."
 
@@ -48,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         unknown = [word for word in message.split() if word.startswith("--")]
-        hint = did_you_mean(unknown[0].partition("=")[0], dict.fromkeys(flag_names())) if unknown else ""
+        hint = did_you_mean(unknown[0].partition("=")[0], flag_names()) if unknown else ""
         print_error(f"{self.prog.partition(' ')[2]}: {message}{hint}")
         raise SystemExit(EXIT_USAGE)
 

@@ -11,8 +11,8 @@ from typing import Any, List, Sequence
 
 from bridge.clock import Clock
 from bridge.commands.discover import WATCH_S, begin, by_mdns, new_browser, search_arguments
-from bridge.config import Settings, did_you_mean
-from bridge.control.discovery import Shelly, plain_mac
+from bridge.config import Settings
+from bridge.control.discovery import Shelly
 from bridge.control.discovery_memory import OFFLINE_AFTER, Event, Memory, Poll, found_data, found_lines
 from bridge.control.discovery_progress import Progress
 from bridge.control.discovery_report import newcomer
@@ -23,6 +23,7 @@ from bridge.link.sweep import each
 from bridge.peers.shelly_identity import ask_who
 from bridge.service import stop_on_signals
 from bridge.sources.search import Search
+from bridge.values import did_you_mean, plain_mac
 from bridge.wiring_state import durable_dir, state_dir
 
 DEVICES, POLLS = "shellys.json", "shelly-polls.json"

@@ -12,7 +12,8 @@ from typing import Dict, Iterator, List, NamedTuple, Tuple
 from bridge.commands import command, command_names, parser_of
 from bridge.config import Settings, flag_names
 from bridge.errors import EXIT_OK
-from bridge.settings import SETTINGS, Setting, yes_no
+from bridge.settings import SETTINGS
+from bridge.values import OneOf, yes_no
 
 HELP = "print the completion script for bash or zsh"
 FILES = ("FILE", "DIR", "PATH", "DEVICE")  # metavars behind which a path is wanted
@@ -109,22 +110,11 @@ def setting_words() -> Dict[Tuple[str, ...], List[str]]:
     """Return the flags of the settings that take one of a few words, by these words."""
     found: Dict[Tuple[str, ...], List[str]] = {}
     for row in SETTINGS:
-        words = _choices(row)
+        words = ("yes", "no") if row.parse is yes_no else row.parse.choices if isinstance(row.parse, OneOf) else ()
         if words and not row.secret:
             flags = ["--" + row.key.replace(".", "-").replace("_", "-"), *([row.flag] if row.flag else [])]
             found.setdefault(words, []).extend(flags)
     return found
-
-
-def _choices(row: Setting) -> Tuple[str, ...]:
-    """Return the words that a setting takes, as it names them itself to who gives another; () when it takes more."""
-    if row.parse is yes_no:
-        return ("yes", "no")
-    try:
-        row.parse("?")
-    except ValueError as error:
-        return tuple(filter(None, str(error).partition(" is not one of ")[2].split(", ")))
-    return ()
 
 
 def _cases(found: Dict[str, Place], indent: str) -> List[str]:

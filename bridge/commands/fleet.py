@@ -17,7 +17,7 @@ from bridge.control.fleet import RED, Site, judged, report, unreachable
 from bridge.errors import EXIT_DOCTOR, EXIT_OK, ConfigError, LinkError, PeerError
 from bridge.link.bridge_http import get_json
 from bridge.link.broker import Message
-from bridge.settings import duration
+from bridge.values import duration
 
 HELP = "look at many bridges at once: a line and a light for each"
 ASK_S = 3.0  # a bridge answers from memory; a mobile line takes its time

@@ -13,8 +13,9 @@ from typing import List, Mapping, Sequence, Tuple
 
 from bridge import __version__
 from bridge.commands import command, command_names, parser_of, print_error
-from bridge.config import Settings, did_you_mean
+from bridge.config import Settings
 from bridge.errors import EXIT_OK, EXIT_USAGE
+from bridge.values import did_you_mean
 
 HELP = "list the commands, or explain one of them with examples (help VERB)"
 
@@ -37,7 +38,7 @@ def show(words: Sequence[str]) -> int:
         return EXIT_OK
     module = command(asked[0])
     if module is None:
-        hint = did_you_mean(asked[0], dict.fromkeys(command_names()))
+        hint = did_you_mean(asked[0], command_names())
         print_error(f"help: there is no command {asked[0]!r}{hint or '; sigen-bridge help lists them'}")
         return EXIT_USAGE
     try:

@@ -15,8 +15,8 @@ from bridge.errors import EXIT_CLOUD, EXIT_OK, ConfigError, LinkError, PeerError
 from bridge.link.bridge_http import get_json
 from bridge.link.broker import Message
 from bridge.service import stop_on_signals
-from bridge.settings import duration
 from bridge.sinks.status import StatusSink
+from bridge.values import duration
 
 HELP = "listen to the Sigenergy cloud's MQTT, or publish a snapshot to your own broker"
 DAEMON = True  # logs its state changes

@@ -19,10 +19,10 @@ from bridge.control.tariff_text import plan_json, plan_lines
 from bridge.control.tariff_times import FIVE_MIN_S, period_s
 from bridge.errors import EXIT_OK, ConfigError
 from bridge.service import stop_on_signals
-from bridge.settings import duration, yes_no
 from bridge.sinks.tariff_job import Prepared, TariffJob
 from bridge.tariff_report import show, show_history, show_schedule
 from bridge.tariff_run import Runner
+from bridge.values import duration, yes_no
 from bridge.wiring_app import app_configured
 from bridge.wiring_tariff import options_of, tariff_job, tariff_sink
 

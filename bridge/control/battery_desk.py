@@ -157,10 +157,9 @@ class Desk:
         With ``dry_run`` what would be written. Raises Refused while we hold a lease or the plant is a VPP's, and
         what the guard raises.
         """
-        if not dry_run:
-            self.keeper.rules.check()
         book = self.keeper.book
         if not dry_run:
+            self.keeper.rules.check()
             book.look()
         if book.on_disk() is not None:
             raise Refused("battery release --force: there is a lease; sigen-bridge battery release ends it")

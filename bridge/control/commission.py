@@ -6,17 +6,14 @@ source (S3.17), and the vendor's own link-loss setting ("mySigen App Installer M
 
 from __future__ import annotations
 
-import difflib
-import re
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from bridge.errors import ConfigError
 from bridge.link.dial import split_host
-from bridge.peers.shelly import plain_mac
+from bridge.values import KEY_LIKENESS, OneOf, did_you_mean, mac_address, watts, whole, yes_no
 
 ROLES = ("display", "load", "none")
 KINDS = ("oven", "heater", "ev", "other")
-LIKENESS = 0.65  # of a key to what was meant: below that a guess misleads
 NAME_MAX = 64  # characters of a device name that the firmware takes
 
 TEMPLATE = """\
@@ -96,50 +93,12 @@ class Answers(NamedTuple):
     link_loss: Optional[bool] = None
 
 
-def _yes_no(text: str) -> bool:
-    word = text.lower()
-    if word not in ("yes", "no"):
-        raise ValueError(f"{text!r} is not yes or no")
-    return word == "yes"
-
-
-def _word(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in choices:
-            raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
-        return text.lower()
-
-    return parse
-
-
-def _whole(lo: int, hi: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not lo <= int(text) <= hi:
-            raise ValueError(f"{text!r} is not a whole number within {lo}..{hi}")
-        return int(text)
-
-    return parse
-
-
 def _units(text: str) -> Tuple[int, ...]:
-    return tuple(_whole(1, 246)(word) for word in text.replace(",", " ").split())
+    return tuple(whole(1, 246)(word) for word in text.replace(",", " ").split())
 
 
 def _words(text: str) -> Tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
-
-
-def _watts(text: str) -> float:
-    if not re.fullmatch(r"\d+(\.\d+)?", text) or not 0 < float(text) <= 1_000_000:
-        raise ValueError(f"{text!r} is not a power in W")
-    return float(text)
-
-
-def _mac(text: str) -> str:
-    mac = plain_mac(text)
-    if not re.fullmatch(r"[0-9A-F]{12}", mac):
-        raise ValueError(f"{text!r} is not a MAC address of twelve digits")
-    return mac
 
 
 def _host(text: str) -> str:
@@ -152,16 +111,16 @@ Row = Tuple[str, Callable[[str], Any]]  # field, how its text is read
 KEYS: Mapping[str, Mapping[str, Row]] = {
     "site":      {name: (name, str) for name in ("name", "address", "installer", "notes")},
     "gateway":   {"host": ("host", _host), "inverters": ("inverters", _units), "serials": ("serials", _words)},
-    "loads":     {"file": ("loads_file", str), "limit_w": ("limit_w", _watts)},
-    "consent":   {"control": ("consent", _yes_no), "given_by": ("given_by", str)},
-    "link_loss": {"set": ("link_loss", _yes_no)},
+    "loads":     {"file": ("loads_file", str), "limit_w": ("limit_w", watts)},
+    "consent":   {"control": ("consent", yes_no), "given_by": ("given_by", str)},
+    "link_loss": {"set": ("link_loss", yes_no)},
 }
 DEVICE_KEYS: Mapping[str, Row] = {
-    "host":      ("host", _host),                   "mac":       ("mac", _mac),
-    "role":      ("role", _word(*ROLES)),           "channel":   ("channel", _whole(0, 7)),
-    "power_w":   ("power_w", _watts),               "phase":     ("phase", _word("1", "2", "3", "123")),
-    "priority":  ("priority", _whole(1, 99)),       "kind":      ("kind", _word(*KINDS)),
-    "essential": ("essential", _yes_no),            "password_file": ("password_file", str),
+    "host":      ("host", _host),                   "mac":       ("mac", mac_address),
+    "role":      ("role", OneOf(*ROLES)),           "channel":   ("channel", whole(0, 7)),
+    "power_w":   ("power_w", watts),                "phase":     ("phase", OneOf("1", "2", "3", "123")),
+    "priority":  ("priority", whole(1, 99)),        "kind":      ("kind", OneOf(*KINDS)),
+    "essential": ("essential", yes_no),             "password_file": ("password_file", str),
 }
 # fmt: on
 
@@ -202,8 +161,7 @@ def _hint(name: str, rows: Mapping[str, Row]) -> str:
     homes += ["[shelly NAME]"] if name in DEVICE_KEYS else []
     if homes:
         return f"; it belongs to {' or '.join(homes)}"
-    near = difflib.get_close_matches(name, list(rows), 1, LIKENESS)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(rows)}"
+    return did_you_mean(name, rows, KEY_LIKENESS) or f"; there are {', '.join(rows)}"
 
 
 def _check(answers: Answers, where: str) -> None:

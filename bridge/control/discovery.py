@@ -13,6 +13,7 @@ from bridge.link.mdns import Announced
 from bridge.link.neighbours import Seen
 from bridge.peers.shelly_identity import Identity
 from bridge.sources.confirm import REACHABLE, Verdict
+from bridge.values import plain_mac
 
 # Gateways and inverters alike: what is behind a prefix, only the reading tells.
 SIGENERGY_MACS = ("0C47A99", "BC3198D")
@@ -67,11 +68,6 @@ class Shelly(NamedTuple):
     def able(self) -> Optional[bool]:
         """Say whether it can have virtual components; None when too little is known."""
         return virtual_components(self.gen, self.app, self.id, self.version)
-
-
-def plain_mac(mac: str) -> str:
-    """Return twelve capital digits."""
-    return "".join(character for character in mac.upper() if character.isalnum())
 
 
 def is_sigenergy(mac: str) -> bool:

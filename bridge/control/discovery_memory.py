@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from bridge.control.discovery import Shelly, plain_mac
+from bridge.control.discovery import Shelly
 from bridge.control.discovery_report import table
+from bridge.values import plain_mac
 
 OFFLINE_AFTER = 3  # a Shelly that is busy or restarting misses one poll, not three
 

@@ -5,14 +5,13 @@ Never opens a file and never shows a password. ``[rules]`` is for all; every oth
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from bridge.control.dispatch_keys import LOAD_KEYS, RULE_KEYS
 from bridge.control.dispatch_time import Deadline, Window, zone
 from bridge.errors import ConfigError
+from bridge.values import KEY_LIKENESS, did_you_mean
 
-LIKENESS = 0.65  # of a key to what was meant: below that a guess misleads
 DEFAULT_PAUSES = {"heater": ("oven",), "ev": ("oven",)}  # while such a load runs, these do not
 
 
@@ -118,8 +117,7 @@ def _hint(name: str, in_rules: bool) -> str:
     keys, others = (RULE_KEYS, LOAD_KEYS) if in_rules else (LOAD_KEYS, RULE_KEYS)
     if name in others:
         return f"; it belongs to {'a load' if in_rules else '[rules]'}"
-    near = difflib.get_close_matches(name, list(keys), 1, LIKENESS)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(keys)}"
+    return did_you_mean(name, keys, KEY_LIKENESS) or f"; there are {', '.join(keys)}"
 
 
 def _load(name: str, fields: Dict[str, Any], rules: Rules, where: str) -> Load:

@@ -19,6 +19,7 @@ from bridge.link.websocket import UpgradeRefused, WebSocketLink, available
 from bridge.peers.shelly_components import MODEL_RULE
 from bridge.peers.shelly_rpc import CALL_TIMEOUT_S, Channel, News, Pair, Refusals
 from bridge.peers.shelly_ws import WsChannel
+from bridge.values import plain_mac
 
 HTTP_PORT = 80
 WS_AGAIN_S = 30.0  # firmware 2.0.0 had a WebSocket that HTTP outlived; each failure doubles the pause
@@ -39,11 +40,6 @@ class Device(NamedTuple):
     gen: int
     version: str
     name: str
-
-
-def plain_mac(text: str) -> str:
-    """Return a MAC as the device writes it: twelve capital hex digits without separators."""
-    return "".join(character for character in text.upper() if character.isalnum())
 
 
 def random_part() -> float:

@@ -16,9 +16,10 @@ from bridge.link.dial import CONNECT_TIMEOUT_S, split_host
 from bridge.link.lan import LanHttp
 from bridge.link.reach import reach
 from bridge.link.websocket import UpgradeRefused, WebSocketLink, available
-from bridge.peers.shelly import HTTP_PORT, ShellyClient, plain_mac
+from bridge.peers.shelly import HTTP_PORT, ShellyClient
 from bridge.peers.shelly_components import AFTER_BOOT, Component, not_ours, read_components
 from bridge.sinks.display import DISPLAY
+from bridge.values import plain_mac
 
 WATCH_S = 3.0
 ANSWER_S = 1.8

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import AuthError, ConfigError, LinkError, PeerError, RateLimited, Rejected, ShellyError
-from bridge.peers.shelly import ShellyClient, plain_mac, random_part
+from bridge.peers.shelly import ShellyClient, random_part
 from bridge.peers.shelly_components import Component, not_ours, read_components
 from bridge.sim.shelly import ShellySim, s3_components
+from bridge.values import plain_mac
 
 TIMEOUT_S = 0.5
 FIXTURES = Path(__file__).parent.parent / "fixtures"
