@@ -48,7 +48,8 @@ class Parser(argparse.ArgumentParser):
     """Argument errors as one line with exit code 2 and a near miss named; help ends with examples."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        unknown = [word for word in message.split() if word.startswith("--")]
+        words = message.partition("unrecognized arguments: ")[2].split()
+        unknown = [word for word in words if word.startswith("--")]
         hint = did_you_mean(unknown[0].partition("=")[0], flag_names()) if unknown else ""
         print_error(f"{self.prog.partition(' ')[2]}: {message}{hint}")
         raise SystemExit(EXIT_USAGE)

@@ -94,7 +94,7 @@ def checked_batch(commands: Sequence[Command], now: float) -> List[Command]:
         if one.start > 1e11:
             raise ConfigError(f"battery schedule: start {one.start:.0f} looks like milliseconds; seconds are wanted")
         if one.start < now:
-            raise Refused(f"battery schedule: the start of {one.action} is {now - one.start:.0f} s in the past")
+            raise Refused(f"battery schedule: the start of {said(one)} lies {lasting(now - one.start)} in the past")
         if before is not None and before.end is not None and one.start < before.end:
             raise ConfigError(
                 f"battery schedule: {one.action} starts {before.end - one.start:.0f} s before {before.action} ends"

@@ -98,3 +98,8 @@ def test_the_one_second_process_does_not_import_help_or_completion():
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30,
                           check=False, env={"PATH": ""})
     assert done.returncode == 0 and done.stderr.strip() == "[]", done.stderr
+
+
+def test_a_flag_that_is_known_but_lacks_its_value_is_not_guessed_at(bridge):
+    done = bridge("battery", "charge", "--kw", "3", "--for", "-5m")
+    assert done.returncode == 2 and one_line(done.stderr).endswith("argument --for: expected one argument")
